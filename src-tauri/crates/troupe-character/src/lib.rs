@@ -1,0 +1,1 @@
+//! A character on disk: persona, scenes, questions and pictures; importers, checks and training samples.

@@ -1,0 +1,1 @@
+//! Run folders and worker processes: start, watch, pause, stop, resume. Knows no job by name.

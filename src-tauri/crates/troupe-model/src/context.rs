@@ -1,0 +1,224 @@
+//! Contexts: what the model has read so far, and the operations that extend them.
+//!
+//! Source: BAGEL, `inferencer.py` and `modeling/bagel/bagel.py` (`forward_cache_update_*`,
+//! `generate_text`, `_forward_flow`).
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::{
+    config::SpecialTokenIds,
+    layout::{Block, BlockMode, Layout, PastKeys},
+    llm::{Hidden, Kv, KvCache},
+    unified::{LatentInput, Network},
+};
+
+/// Cached keys and values, and the rotary position of the next block.
+#[derive(Debug, Default)]
+pub struct Context {
+    cache: KvCache,
+    rope: u32,
+    len: usize,
+    len_und: usize,
+}
+
+impl Context {
+    /// A context that has read nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An independent copy.
+    ///
+    /// # Errors
+    /// When memory runs out on the device.
+    pub fn fork(&self) -> Result<Self> {
+        Ok(Self { cache: self.cache.fork()?, ..*self })
+    }
+
+    /// Tokens read so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Rotary position of the next block.
+    pub fn rope(&self) -> u32 {
+        self.rope
+    }
+
+    /// The cached keys and values.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    fn past(&self) -> PastKeys {
+        PastKeys { all: 0..self.len, und: 0..self.len_und }
+    }
+}
+
+/// A question to the flow head: noised latents in front of a context.
+#[derive(Debug, Clone)]
+pub struct FlowQuery<'a> {
+    /// The noised latents.
+    pub latents: LatentInput<'a>,
+    /// What they are conditioned on.
+    pub context: &'a Context,
+}
+
+/// The network together with the ids of its special tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// Ids of the special tokens.
+    pub special: SpecialTokenIds,
+}
+
+impl Reader<'_> {
+    /// Reads a text block, whose `ids` include its start and end tokens.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn read_text(&self, context: &mut Context, ids: &[u32]) -> Result<()> {
+        let block = self.text_block(context, ids.len());
+        let layout = Layout::new(vec![block], &[context.past()]);
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        self.network.lm().read(hidden, &layout, &mut context.cache)?;
+        self.advance(context, ids.len(), 0, ids.len() as u32);
+        Ok(())
+    }
+
+    /// Reads a text block and returns the logits (t, v) after each of its tokens.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn read_text_with_logits(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
+        let hidden = self.run_text(context, ids)?;
+        self.network.lm().logits(&hidden)
+    }
+
+    /// Reads text tokens and returns the logits (v) after the last one, in f32.
+    ///
+    /// # Errors
+    /// When `ids` is empty or holds an id outside the vocabulary.
+    pub fn next_logits(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
+        if ids.is_empty() {
+            bail!("no tokens to read")
+        }
+        let hidden = self.run_text(context, ids)?;
+        let last = hidden.narrow(0, ids.len() - 1, 1)?;
+        self.network.lm().logits(&last)?.squeeze(0)?.to_dtype(candle_core::DType::F32)
+    }
+
+    fn run_text(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
+        let layout = Layout::new(vec![self.text_block(context, ids.len())], &[context.past()]);
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        let out = self.network.forward(hidden, &layout, Kv::Append(&mut context.cache))?;
+        self.advance(context, ids.len(), 0, ids.len() as u32);
+        match out.und {
+            Some(hidden) => Ok(hidden),
+            None => bail!("a text block without tokens"),
+        }
+    }
+
+    fn text_block(&self, context: &Context, num_und: usize) -> Block {
+        Block { sample: 0, mode: BlockMode::Causal, num_und, num_gen: 0, position: context.rope }
+    }
+
+    /// Reads a normalised picture (3, H, W) through the vision tower.
+    ///
+    /// # Errors
+    /// When the model cannot see or the picture does not fit its grid.
+    pub fn read_picture(&self, context: &mut Context, picture: &Tensor) -> Result<()> {
+        let tokens = self.network.embed_picture(picture)?; // (n, h)
+        let markers = self.markers()?;
+        let und = Tensor::cat(&[&markers.0, &tokens, &markers.1], 0)?;
+        let num_und = und.dim(0)?;
+        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen: 0, position: context.rope };
+        let layout = Layout::new(vec![block], &[context.past()]);
+        let hidden = Hidden { und: Some(und), latent: None };
+        self.network.lm().read(hidden, &layout, &mut context.cache)?;
+        self.advance(context, num_und, 0, 1);
+        Ok(())
+    }
+
+    /// Reads clean latents as a condition.
+    ///
+    /// # Errors
+    /// When the model cannot draw or the picture does not fit its grid.
+    pub fn read_latents(&self, context: &mut Context, latents: &LatentInput) -> Result<()> {
+        let num_gen = latents.tokens.dim(0)?;
+        let (und, num_und) = self.latent_markers(1)?;
+        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen, position: context.rope };
+        let layout = Layout::new(vec![block], &[context.past()]);
+        let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
+        self.network.lm().read(Hidden { und, latent }, &layout, &mut context.cache)?;
+        self.advance(context, num_und, num_gen, 1);
+        Ok(())
+    }
+
+    /// Velocities (rows · columns, D) of every query, in f32. All queries share one pass.
+    ///
+    /// # Errors
+    /// When the model cannot draw or a picture does not fit its grid.
+    pub fn velocities(&self, queries: &[FlowQuery]) -> Result<Vec<Tensor>> {
+        let (mut all, mut und) = (0, 0);
+        let (mut past, mut blocks) = (Vec::new(), Vec::new());
+        let (markers, num_und) = self.latent_markers(queries.len())?;
+        for (sample, query) in queries.iter().enumerate() {
+            let context = query.context;
+            past.push(PastKeys { all: all..all + context.len, und: und..und + context.len_und });
+            all += context.len;
+            und += context.len_und;
+            blocks.push(Block {
+                sample,
+                mode: BlockMode::Noise,
+                num_und,
+                num_gen: query.latents.tokens.dim(0)?,
+                position: context.rope,
+            });
+        }
+        let inputs: Vec<LatentInput> = queries.iter().map(|q| q.latents.clone()).collect();
+        let caches: Vec<&KvCache> = queries.iter().map(|q| &q.context.cache).collect();
+        let layout = Layout::new(blocks, &past);
+        let hidden = Hidden { und: markers, latent: Some(self.network.embed_latents(&inputs)?) };
+        let hidden = self.network.forward(hidden, &layout, Kv::Read(&caches))?;
+        let Some(latent) = hidden.latent else { bail!("a flow query without latents") };
+        let velocities = self.network.velocities(&latent, &inputs)?;
+        let mut start = 0;
+        inputs
+            .iter()
+            .map(|input| {
+                let num = input.rows * input.columns;
+                start += num;
+                velocities.narrow(0, start - num, num)
+            })
+            .collect()
+    }
+
+    /// Embedded image markers, each (1, h).
+    fn markers(&self) -> Result<(Tensor, Tensor)> {
+        let both =
+            self.network.embed_text(&[self.special.vision_start, self.special.vision_end])?;
+        Ok((both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?))
+    }
+
+    /// Markers around `blocks` latent blocks, and how many each block has.
+    fn latent_markers(&self, blocks: usize) -> Result<(Option<Tensor>, usize)> {
+        if !self.network.config().latent_markers {
+            return Ok((None, 0));
+        }
+        let pair = [self.special.vision_start, self.special.vision_end];
+        Ok((Some(self.network.embed_text(&pair.repeat(blocks))?), pair.len()))
+    }
+
+    fn advance(&self, context: &mut Context, num_und: usize, num_gen: usize, positions: u32) {
+        context.len += num_und + num_gen;
+        context.len_und += num_und;
+        context.rope += positions;
+    }
+}

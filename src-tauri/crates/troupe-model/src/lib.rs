@@ -1,0 +1,1 @@
+//! The unified multimodal model: networks, contexts, text and flow sampling, checkpoints. Knows no files beyond weights.

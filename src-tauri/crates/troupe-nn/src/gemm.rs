@@ -1,0 +1,107 @@
+//! Matrix products over strided views, single-threaded; callers split work themselves.
+
+use gemm::Parallelism;
+
+/// A read-only matrix view.
+#[derive(Clone, Copy)]
+pub(crate) struct MatRef<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+/// Index just past the last element of a view.
+fn extent(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
+}
+
+impl<'a> MatRef<'a> {
+    /// `rows` rows of `columns` neighbouring values, `row_stride` apart, from `offset` on.
+    pub(crate) fn rows(data: &'a [f32], offset: usize, rows: usize, columns: usize, row_stride: usize) -> Self {
+        let end = offset + extent(rows, columns, row_stride, 1);
+        Self { data: &data[offset..end], rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The transposed view.
+    pub(crate) fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// A matrix view that is written.
+pub(crate) struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatMut<'a> {
+    /// As [`MatRef::rows`].
+    pub(crate) fn rows(data: &'a mut [f32], offset: usize, rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(row_stride >= columns, "rows of an output must not overlap");
+        let end = offset + extent(rows, columns, row_stride, 1);
+        Self { data: &mut data[offset..end], rows, columns, row_stride }
+    }
+}
+
+/// `out = keep · out + scale · a b`.
+pub(crate) fn gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef) {
+    assert_eq!((a.rows, b.columns, a.columns), (out.rows, out.columns, b.rows), "matrix product shapes");
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    let stride = |s: usize| s as isize;
+    #[expect(unsafe_code, reason = "the gemm crate's interface takes raw pointers")]
+    // SAFETY: the views' constructors check that every index lies within the slices, and `out` is
+    // borrowed mutably, so it cannot overlap the inputs.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.columns,
+            a.columns,
+            out.data.as_mut_ptr(),
+            1,
+            stride(out.row_stride),
+            keep != 0.,
+            a.data.as_ptr(),
+            stride(a.column_stride),
+            stride(a.row_stride),
+            b.data.as_ptr(),
+            stride(b.column_stride),
+            stride(b.row_stride),
+            keep,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiplies_strided_and_transposed_views() {
+        // a = [1 2; 3 4] inside rows of 3, b = [1 0; 2 1]; a bᵀ = [1 4; 3 10].
+        let a = [1., 2., 9., 3., 4., 9.];
+        let b = [1., 0., 2., 1.];
+        let mut out = [100f32; 5];
+        let view = MatRef::rows(&a, 0, 2, 2, 3);
+        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 0., 1., view, MatRef::rows(&b, 0, 2, 2, 2).t());
+        assert_eq!(out, [1., 4., 100., 3., 10.]);
+        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 1., 2., view, MatRef::rows(&b, 0, 2, 2, 2).t());
+        assert_eq!(out, [3., 12., 100., 9., 30.]);
+    }
+}

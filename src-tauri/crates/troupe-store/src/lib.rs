@@ -1,0 +1,1 @@
+//! SQLite store: chats as message trees, pictures, runs; migrations; full-text search.

@@ -1,0 +1,1 @@
+//! Tiny configurations, golden loader, tensor comparison, scratch folders. Only for tests.

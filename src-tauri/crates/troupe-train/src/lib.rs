@@ -1,0 +1,1 @@
+//! Training: Unified-SFT, base-model pretraining, optimisers, schedules, checkpoints.

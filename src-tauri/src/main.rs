@@ -1,0 +1,3 @@
+//! The studio window.
+
+fn main() {}
