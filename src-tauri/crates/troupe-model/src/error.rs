@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Result of loading and running a model.
+pub type ModelResult<T> = Result<T, ModelError>;
+
 /// Errors of loading and running a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,1 +1,31 @@
-//! The unified multimodal model: networks, contexts, text and flow sampling, checkpoints. Knows no files beyond weights.
+//! The unified multimodal model: networks, contexts, text and flow sampling, checkpoints.
+//! Knows no files beyond weights.
+//!
+//! One network understands and draws: a language model whose layers carry an understanding and a
+//! generation expert, a vision tower, and a picture codec (BAGEL, arXiv:2505.14683).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | configuration in the released vocabulary, and our extensions |
+//! | [`layout`] | blocks, positions and masks of a forward pass |
+//! | [`llm`] | the two-expert decoder and its cache |
+//! | [`vit`], [`autoencoder`] | vision tower and picture codec |
+//! | [`unified`] | the whole network |
+//! | [`context`], [`text`], [`flow`] | reading, decoding, drawing |
+//! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
+//! | [`runtime`] | a loaded model with text and pictures in and out |
+
+pub mod autoencoder;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod flow;
+pub mod gguf;
+pub mod image_ops;
+pub mod layout;
+pub mod llm;
+pub mod text;
+pub mod tokens;
+pub mod unified;
+pub mod vit;
+pub mod weights;

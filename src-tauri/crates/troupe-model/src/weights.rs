@@ -14,7 +14,7 @@ use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use troupe_nn::noise::{Noise, Stream};
 
 use crate::{
-    error::{ModelError, WeightMismatch},
+    error::{ModelError, ModelResult, WeightMismatch},
     gguf::GgufFile,
 };
 
@@ -113,7 +113,7 @@ impl Weights {
     ///
     /// # Errors
     /// When the file cannot be read or is truncated.
-    pub fn file(mut self, path: &Path) -> Result<Self, ModelError> {
+    pub fn file(mut self, path: &Path) -> ModelResult<Self> {
         std::fs::File::open(path).map_err(|source| ModelError::Io {
             what: "the model's weights",
             source,
@@ -136,7 +136,7 @@ impl Weights {
     ///
     /// # Errors
     /// When the file cannot be read or is truncated.
-    pub fn gguf(mut self, path: &Path) -> Result<Self, ModelError> {
+    pub fn gguf(mut self, path: &Path) -> ModelResult<Self> {
         self.sources.push(Source::Gguf(Box::new(GgufFile::open(path)?)));
         Ok(self)
     }
@@ -326,7 +326,7 @@ const HASH_SAMPLE_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn hash_files(paths: &[PathBuf]) -> Result<String, ModelError> {
+pub fn hash_files(paths: &[PathBuf]) -> ModelResult<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut hasher = blake3::Hasher::new();
     for path in paths {

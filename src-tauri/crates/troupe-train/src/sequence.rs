@@ -1,0 +1,331 @@
+//! Packed training sequences and their losses.
+//!
+//! A batch is a list of samples, a sample a list of blocks. All samples run in one pass; masks keep
+//! them apart.
+//!
+//! Sources: BAGEL, `data/dataset_base.py` (expansion) and `modeling/bagel/bagel.py` (losses).
+//! Shapes: h = model width, D = numbers in a latent token, c = tokens with a text loss,
+//! g = latents with a flow loss.
+
+use candle_core::{DType, Result, Tensor, bail};
+use troupe_model::{
+    config::SpecialTokenIds,
+    layout::{Block, BlockMode, Layout},
+    llm::{Hidden, Kv},
+    unified::{LatentInput, Network},
+};
+use troupe_nn::fused;
+
+/// A picture for the vision tower.
+#[derive(Debug, Clone)]
+pub enum VisionInput {
+    /// A normalised picture (3, H, W), run through the tower.
+    Pixels(Tensor),
+    /// Features (n, vision width) of a tower that is not trained, computed once.
+    Features {
+        /// The tower's output.
+        features: Tensor,
+        /// Rows of patches.
+        rows: usize,
+        /// Columns of patches.
+        columns: usize,
+    },
+}
+
+/// What a noised picture is trained towards.
+#[derive(Debug, Clone)]
+pub struct FlowTarget {
+    /// Noise ε, shaped like the latents.
+    pub noise: Tensor,
+    /// Flow time in (0, 1]; 1 is pure noise.
+    pub time: f64,
+}
+
+/// One block of a training sample.
+#[derive(Debug, Clone)]
+pub enum SequenceBlock {
+    /// A text block with its start and end tokens.
+    Text {
+        /// Token ids.
+        ids: Vec<u32>,
+        /// First position that predicts its successor under a loss; none when absent.
+        loss_from: Option<usize>,
+    },
+    /// A picture seen through the vision tower.
+    Vision(VisionInput),
+    /// A picture as latents: a condition, or a target when `target` is given.
+    Latents {
+        /// Clean latents x₀, (rows · columns, D).
+        tokens: Tensor,
+        /// Rows of latents.
+        rows: usize,
+        /// Columns of latents.
+        columns: usize,
+        /// Present for a picture to be learnt.
+        target: Option<FlowTarget>,
+    },
+    /// A condition removed for guidance: an image block still advances positions, text does not.
+    Dropped {
+        /// Whether it was an image block.
+        is_image: bool,
+    },
+}
+
+/// Weights of the two losses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossWeights {
+    /// Weight of the text loss; 0.25 in UniCharacter.
+    pub ce: f64,
+    /// Weight of the flow loss.
+    pub mse: f64,
+    /// Whether a text token counts 1/√(tokens of its block) instead of 1.
+    pub ce_reweighting: bool,
+}
+
+impl Default for LossWeights {
+    fn default() -> Self {
+        Self { ce: 0.25, mse: 1., ce_reweighting: false }
+    }
+}
+
+/// Losses of a batch and where in the packed sequence they arose.
+#[derive(Debug)]
+pub struct SequenceLoss {
+    /// Rotary position of every packed token.
+    pub position_ids: Vec<u32>,
+    /// Packed positions with a text loss.
+    pub ce_indexes: Vec<usize>,
+    /// Their labels.
+    pub ce_labels: Vec<u32>,
+    /// Weight of each, 1/√c of its block.
+    pub ce_weights: Vec<f32>,
+    /// Packed positions with a flow loss.
+    pub mse_indexes: Vec<usize>,
+    /// Negative log-likelihoods (c); absent when c = 0.
+    pub ce: Option<Tensor>,
+    /// Squared errors, mean over D, (g); absent when g = 0.
+    pub mse: Option<Tensor>,
+}
+
+/// Means of the losses and their weighted sum.
+#[derive(Debug)]
+pub struct TotalLoss {
+    /// Mean negative log-likelihood.
+    pub ce: Option<Tensor>,
+    /// Mean squared velocity error.
+    pub mse: Option<Tensor>,
+    /// The weighted sum that is minimised.
+    pub loss: Tensor,
+}
+
+impl SequenceLoss {
+    /// Combines the token losses.
+    ///
+    /// # Errors
+    /// When there is no loss at all.
+    pub fn total(&self, weights: &LossWeights) -> Result<TotalLoss> {
+        let ce = match &self.ce {
+            Some(ce) if weights.ce_reweighting => {
+                let total: f64 = self.ce_weights.iter().map(|w| f64::from(*w)).sum();
+                let w = Tensor::new(self.ce_weights.as_slice(), ce.device())?;
+                Some(((ce * w)?.sum_all()? / total)?)
+            }
+            Some(ce) => Some(ce.mean_all()?),
+            None => None,
+        };
+        let mse = self.mse.as_ref().map(Tensor::mean_all).transpose()?;
+        let loss = match (&ce, &mse) {
+            (Some(ce), Some(mse)) => ((ce * weights.ce)? + (mse * weights.mse)?)?,
+            (Some(ce), None) => (ce * weights.ce)?,
+            (None, Some(mse)) => (mse * weights.mse)?,
+            (None, None) => bail!("a batch without any loss"),
+        };
+        Ok(TotalLoss { ce, mse, loss })
+    }
+}
+
+/// What is collected while samples are laid out.
+#[derive(Default)]
+struct Packed {
+    blocks: Vec<Block>,
+    und: Vec<Tensor>,
+    num_und: usize,
+    latents: Vec<LatentRow>,
+    num_gen: usize,
+    position_ids: Vec<u32>,
+    ce_indexes: Vec<usize>,
+    ce_rows: Vec<u32>,
+    ce_labels: Vec<u32>,
+    ce_weights: Vec<f32>,
+    mse_indexes: Vec<usize>,
+    mse_rows: Vec<u32>,
+}
+
+struct LatentRow {
+    noised: Tensor,
+    time: f64,
+    rows: usize,
+    columns: usize,
+    velocity: Option<Tensor>,
+}
+
+/// Runs a batch and returns its token losses.
+///
+/// # Errors
+/// When a block does not fit the network.
+pub fn sequence_loss(
+    network: &Network,
+    special: SpecialTokenIds,
+    samples: &[Vec<SequenceBlock>],
+) -> Result<SequenceLoss> {
+    let mut packed = Packed::default();
+    for (sample, blocks) in samples.iter().enumerate() {
+        let mut rope = 0;
+        for block in blocks {
+            rope += packed.add(network, special, sample, rope, block)?;
+        }
+    }
+    packed.run(network)
+}
+
+impl Packed {
+    /// Adds a block at rotary position `rope`; returns how far the position moves.
+    fn add(
+        &mut self,
+        network: &Network,
+        special: SpecialTokenIds,
+        sample: usize,
+        rope: u32,
+        block: &SequenceBlock,
+    ) -> Result<u32> {
+        match block {
+            SequenceBlock::Dropped { is_image } => Ok(u32::from(*is_image)),
+            SequenceBlock::Text { ids, loss_from } => {
+                self.add_text_loss(ids, *loss_from);
+                self.position_ids.extend(rope..rope + ids.len() as u32);
+                self.push(sample, BlockMode::Causal, network.embed_text(ids)?, rope)?;
+                Ok(ids.len() as u32)
+            }
+            SequenceBlock::Vision(input) => {
+                let tokens = match input {
+                    VisionInput::Pixels(picture) => network.embed_picture(picture)?,
+                    VisionInput::Features { features, rows, columns } => {
+                        network.vision_tokens(features, *rows, *columns)?.1
+                    }
+                };
+                let markers = network.embed_text(&[special.vision_start, special.vision_end])?;
+                let (start, end) = (markers.narrow(0, 0, 1)?, markers.narrow(0, 1, 1)?);
+                let und = Tensor::cat(&[&start, &tokens, &end], 0)?;
+                self.position_ids.extend(std::iter::repeat_n(rope, und.dim(0)?));
+                self.push(sample, BlockMode::Full, und, rope)?;
+                Ok(1)
+            }
+            SequenceBlock::Latents { tokens, rows, columns, target } => {
+                self.add_latents(network, special, sample, rope, tokens, target.as_ref(), *rows, *columns)?;
+                Ok(u32::from(target.is_none()))
+            }
+        }
+    }
+
+    fn add_text_loss(&mut self, ids: &[u32], loss_from: Option<usize>) {
+        let Some(from) = loss_from else { return };
+        let last = ids.len().saturating_sub(1);
+        let weight = 1. / (last.saturating_sub(from).max(1) as f32).sqrt();
+        let packed = self.position_ids.len();
+        for i in from..last {
+            self.ce_indexes.push(packed + i);
+            self.ce_rows.push((self.num_und + i) as u32);
+            self.ce_labels.push(ids[i + 1]);
+            self.ce_weights.push(weight);
+        }
+    }
+
+    fn push(&mut self, sample: usize, mode: BlockMode, und: Tensor, position: u32) -> Result<()> {
+        let num_und = und.dim(0)?;
+        self.blocks.push(Block { sample, mode, num_und, num_gen: 0, position });
+        self.und.push(und);
+        self.num_und += num_und;
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one block, taken apart")]
+    fn add_latents(
+        &mut self,
+        network: &Network,
+        special: SpecialTokenIds,
+        sample: usize,
+        rope: u32,
+        tokens: &Tensor,
+        target: Option<&FlowTarget>,
+        rows: usize,
+        columns: usize,
+    ) -> Result<()> {
+        let num_gen = tokens.dim(0)?;
+        let num_und = if network.config().latent_markers { 2 } else { 0 };
+        if num_und > 0 {
+            self.und.push(network.embed_text(&[special.vision_start, special.vision_end])?);
+        }
+        let first = self.position_ids.len() + num_und / 2;
+        self.position_ids.extend(std::iter::repeat_n(rope, num_und + num_gen));
+        let mode = if target.is_some() { BlockMode::Noise } else { BlockMode::Full };
+        self.blocks.push(Block { sample, mode, num_und, num_gen, position: rope });
+        let latent = match target {
+            None => LatentRow { noised: tokens.clone(), time: 0., rows, columns, velocity: None },
+            Some(FlowTarget { noise, time }) => {
+                self.mse_indexes.extend(first..first + num_gen);
+                self.mse_rows.extend((self.num_gen..self.num_gen + num_gen).map(|r| r as u32));
+                let noised = (tokens.affine(1. - time, 0.)? + noise.affine(*time, 0.)?)?;
+                let velocity = Some((noise - tokens)?);
+                LatentRow { noised, time: *time, rows, columns, velocity }
+            }
+        };
+        self.latents.push(latent);
+        self.num_und += num_und;
+        self.num_gen += num_gen;
+        Ok(())
+    }
+
+    fn run(self, network: &Network) -> Result<SequenceLoss> {
+        let cat = |rows: &[Tensor]| match rows {
+            [] => Ok(None),
+            rows => Tensor::cat(rows, 0).map(Some),
+        };
+        let inputs: Vec<LatentInput> = self
+            .latents
+            .iter()
+            .map(|l| LatentInput { tokens: &l.noised, time: l.time, rows: l.rows, columns: l.columns })
+            .collect();
+        let latent = if inputs.is_empty() { None } else { Some(network.embed_latents(&inputs)?) };
+        let layout = Layout::new(self.blocks, &[]);
+        let hidden = Hidden { und: cat(&self.und)?, latent };
+        let hidden = network.forward(hidden, &layout, Kv::None)?;
+        let ce = match hidden.und {
+            Some(und) if !self.ce_rows.is_empty() => {
+                let rows = Tensor::new(self.ce_rows.as_slice(), und.device())?;
+                let logits = network.lm().logits(&und.index_select(&rows, 0)?.contiguous()?)?;
+                Some(fused::cross_entropy(&logits, &self.ce_labels)?)
+            }
+            _ => None,
+        };
+        let mse = match hidden.latent {
+            Some(latent) if !self.mse_rows.is_empty() => {
+                let rows = Tensor::new(self.mse_rows.as_slice(), latent.device())?;
+                let predicted = network.velocities(&latent, &inputs)?.index_select(&rows, 0)?;
+                let wanted: Vec<&Tensor> =
+                    self.latents.iter().filter_map(|l| l.velocity.as_ref()).collect();
+                let wanted = Tensor::cat(&wanted, 0)?.to_dtype(DType::F32)?;
+                Some((predicted - wanted)?.sqr()?.mean(1)?)
+            }
+            _ => None,
+        };
+        Ok(SequenceLoss {
+            position_ids: self.position_ids,
+            ce_indexes: self.ce_indexes,
+            ce_labels: self.ce_labels,
+            ce_weights: self.ce_weights,
+            mse_indexes: self.mse_indexes,
+            ce,
+            mse,
+        })
+    }
+}
