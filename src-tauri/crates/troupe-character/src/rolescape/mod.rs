@@ -1,0 +1,2 @@
+//! tmp
+pub(crate) const RECORD_FILE: &str = "import.json";
