@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{autoencoder::VaeConfig, error::ModelError, tokens::TextTemplate, vit::VitConfig};
+use crate::{autoencoder::VaeConfig, error::ModelError, image_ops::ImageTransform, tokens::TextTemplate, vit::VitConfig};
 
 /// The language model with its two experts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,15 @@ pub struct ModelConfig {
     /// Ours: side in pixels of the square pictures drawn by default; 1024 in the reference.
     #[serde(default = "default_picture_size")]
     pub picture_size: usize,
+    /// Resize rule before the codec.
+    #[serde(default = "default_vae_transform")]
+    pub vae_transform: ImageTransform,
+    /// Resize rule before the vision tower.
+    #[serde(default = "default_vit_transform")]
+    pub vit_transform: ImageTransform,
+    /// Ours: whether pictures are cropped to their central square of `picture_size` first.
+    #[serde(default)]
+    pub square_pictures: bool,
     /// Ours: sampling settings that suit this model.
     #[serde(default)]
     pub generation: GenerationDefaults,
@@ -252,6 +261,12 @@ pub enum RenormType {
     TextChannel,
 }
 
+fn default_vae_transform() -> ImageTransform {
+    ImageTransform::VAE
+}
+fn default_vit_transform() -> ImageTransform {
+    ImageTransform::VIT
+}
 fn default_true() -> bool {
     true
 }

@@ -13,8 +13,10 @@
 //! | [`unified`] | the whole network |
 //! | [`context`], [`text`], [`flow`] | reading, decoding, drawing |
 //! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
+//! | [`adapter`] | what was learned for one character, attached at run time |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
+pub mod adapter;
 pub mod autoencoder;
 pub mod config;
 pub mod context;
@@ -24,6 +26,7 @@ pub mod gguf;
 pub mod image_ops;
 pub mod layout;
 pub mod llm;
+pub mod runtime;
 pub mod text;
 pub mod tokens;
 pub mod unified;

@@ -9,7 +9,7 @@
 //! Shapes: t = tokens, u = understanding tokens, g = latents, s = keys, n = query heads,
 //! m = key/value heads, d = head width, h = model width, f = MLP width.
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use troupe_nn::{fused, linear::Linear, rope::rope_tables};
 
@@ -20,6 +20,9 @@ const GEN: &str = "_moe_gen";
 
 /// A function applied to every linear layer with its module name.
 pub type LinearVisitor<'a> = &'a mut dyn FnMut(&str, &mut Linear) -> Result<()>;
+
+/// A function applied to every norm's weight with its name.
+pub type TensorVisitor<'a> = &'a mut dyn FnMut(&str, &mut Tensor) -> Result<()>;
 
 /// Reads a linear layer under `vb`'s prefix.
 ///
@@ -118,6 +121,18 @@ impl Expert {
         xs + self.down_proj.forward(&fused::swiglu(&gate, &up)?)?
     }
 
+    fn visit_norms(&mut self, prefix: &str, visitor: TensorVisitor) -> Result<()> {
+        let s = self.suffix;
+        visitor(&format!("{prefix}.input_layernorm{s}.weight"), &mut self.input_layernorm)?;
+        let post = &mut self.post_attention_layernorm;
+        visitor(&format!("{prefix}.post_attention_layernorm{s}.weight"), post)?;
+        if let Some((q_norm, k_norm)) = &mut self.qk_norm {
+            visitor(&format!("{prefix}.self_attn.q_norm{s}.weight"), q_norm)?;
+            visitor(&format!("{prefix}.self_attn.k_norm{s}.weight"), k_norm)?;
+        }
+        Ok(())
+    }
+
     fn visit(&mut self, prefix: &str, visitor: LinearVisitor) -> Result<()> {
         let s = self.suffix;
         visitor(&format!("{prefix}.self_attn.q_proj{s}"), &mut self.q_proj)?;
@@ -134,6 +149,23 @@ impl Expert {
 struct Layer {
     und: Expert,
     latent: Option<Expert>,
+}
+
+impl Layer {
+    fn visit(&mut self, prefix: &str, visitor: LinearVisitor) -> Result<()> {
+        self.und.visit(prefix, visitor)?;
+        match &mut self.latent {
+            Some(latent) => latent.visit(prefix, visitor),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Name of the output head.
+const LM_HEAD: &str = "language_model.lm_head";
+
+fn layer_prefix(index: usize) -> String {
+    format!("language_model.model.layers.{index}")
 }
 
 /// Rotary tables of one row of tokens, each (t, d / 2).
@@ -265,11 +297,17 @@ pub struct MotLm {
 
 impl MotLm {
     /// Reads everything under `language_model`. `visual_gen` decides whether generation experts
-    /// exist at all.
+    /// exist at all; `prepare` sees every linear layer as soon as it is read, so that a layer can be
+    /// quantised before the next one takes memory.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.
-    pub fn load(cfg: &LlmConfig, visual_gen: bool, vb: &VarBuilder) -> Result<Self> {
+    pub fn load(
+        cfg: &LlmConfig,
+        visual_gen: bool,
+        vb: &VarBuilder,
+        prepare: LinearVisitor,
+    ) -> Result<Self> {
         let (h, v) = (cfg.hidden_size, cfg.vocab_size);
         let model = vb.pp("model");
         let und = ExpertShape {
@@ -288,28 +326,32 @@ impl MotLm {
             bias: cfg.gen_expert.attention_bias.unwrap_or(und.bias),
             ..und
         };
-        let layer = |i: usize| -> Result<Layer> {
+        let mut layer = |i: usize| -> Result<Layer> {
             let vb = model.pp("layers").pp(i);
             let latent = if visual_gen && cfg.has_gen_expert(i) {
                 Some(Expert::load(gen_shape, GEN, &vb)?)
             } else {
                 None
             };
-            Ok(Layer { und: Expert::load(und, "", &vb)?, latent })
+            let mut layer = Layer { und: Expert::load(und, "", &vb)?, latent };
+            layer.visit(&layer_prefix(i), prepare)?;
+            Ok(layer)
         };
+        let layers = (0..cfg.num_hidden_layers).map(&mut layer).collect::<Result<_>>()?;
         let embed_tokens = model.pp("embed_tokens").get((v, h), "weight")?;
-        let lm_head = if cfg.tie_word_embeddings {
+        let mut lm_head = if cfg.tie_word_embeddings {
             Linear::new(embed_tokens.clone(), None)?
         } else {
             load_linear(&vb.pp("lm_head"), h, v, false)?
         };
+        prepare(LM_HEAD, &mut lm_head)?;
         let norm_gen = if visual_gen {
             Some(model.pp(format!("norm{GEN}")).get(h, "weight")?)
         } else {
             None
         };
         Ok(Self {
-            layers: (0..cfg.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            layers,
             norm: model.pp("norm").get(h, "weight")?,
             norm_gen,
             lm_head,
@@ -326,13 +368,36 @@ impl MotLm {
     /// The visitor's.
     pub fn visit_linears(&mut self, visitor: LinearVisitor) -> Result<()> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let prefix = format!("language_model.model.layers.{i}");
-            layer.und.visit(&prefix, visitor)?;
+            layer.visit(&layer_prefix(i), visitor)?;
+        }
+        visitor(LM_HEAD, &mut self.lm_head)
+    }
+
+    /// Applies `visitor` to the weight of every norm.
+    ///
+    /// # Errors
+    /// The visitor's.
+    pub fn visit_norms(&mut self, visitor: TensorVisitor) -> Result<()> {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            layer.und.visit_norms(&layer_prefix(i), visitor)?;
             if let Some(latent) = &mut layer.latent {
-                latent.visit(&prefix, visitor)?;
+                latent.visit_norms(&layer_prefix(i), visitor)?;
             }
         }
-        visitor("language_model.lm_head", &mut self.lm_head)
+        visitor("language_model.model.norm.weight", &mut self.norm)?;
+        match &mut self.norm_gen {
+            Some(norm) => visitor("language_model.model.norm_moe_gen.weight", norm),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the token embedding in half precision; lookups convert back.
+    ///
+    /// # Errors
+    /// When the conversion fails.
+    pub fn halve_embedding(&mut self) -> Result<()> {
+        self.embed_tokens = self.embed_tokens.to_dtype(DType::F16)?;
+        Ok(())
     }
 
     /// Embeddings of `ids`, (t, h).

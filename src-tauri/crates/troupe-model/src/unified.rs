@@ -11,8 +11,8 @@ use troupe_nn::linear::Linear;
 
 use crate::{
     config::{ModelConfig, Prediction},
-    llm::{Hidden, Kv, LinearVisitor, MotLm, load_linear},
     layout::Layout,
+    llm::{Hidden, Kv, LinearVisitor, MotLm, TensorVisitor, load_linear},
     vit::{Connector, VisionTower, patchify_picture, sincos_table},
 };
 
@@ -112,6 +112,15 @@ impl Network {
     /// # Errors
     /// When a tensor is missing or of another shape.
     pub fn load(cfg: &ModelConfig, vb: &VarBuilder) -> Result<Self> {
+        Self::load_with(cfg, vb, &mut |_, _| Ok(()))
+    }
+
+    /// As [`load`](Self::load); `prepare` sees every linear layer of the language model as soon as
+    /// it is read.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and those of `prepare`.
+    pub fn load_with(cfg: &ModelConfig, vb: &VarBuilder, prepare: LinearVisitor) -> Result<Self> {
         let h = cfg.llm_config.hidden_size;
         let vision = if cfg.visual_und {
             Some(Vision {
@@ -137,7 +146,7 @@ impl Network {
             None
         };
         Ok(Self {
-            lm: MotLm::load(&cfg.llm_config, cfg.visual_gen, &vb.pp("language_model"))?,
+            lm: MotLm::load(&cfg.llm_config, cfg.visual_gen, &vb.pp("language_model"), prepare)?,
             vision,
             drawing,
             cfg: cfg.clone(),
@@ -174,6 +183,22 @@ impl Network {
             visitor("llm2vae", &mut drawing.llm2vae)?;
         }
         Ok(())
+    }
+
+    /// Applies `visitor` to the weight of every norm of the language model.
+    ///
+    /// # Errors
+    /// The visitor's.
+    pub fn visit_norms(&mut self, visitor: TensorVisitor) -> Result<()> {
+        self.lm.visit_norms(visitor)
+    }
+
+    /// Stores the token embedding in half precision.
+    ///
+    /// # Errors
+    /// When the conversion fails.
+    pub fn halve_embedding(&mut self) -> Result<()> {
+        self.lm.halve_embedding()
     }
 
     fn vision(&self) -> Result<&Vision> {

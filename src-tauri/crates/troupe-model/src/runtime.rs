@@ -1,0 +1,690 @@
+//! A loaded model with text and pictures in and out.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use candle_core::{DType, Device, Tensor};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use troupe_nn::{
+    noise::{Noise, Stream},
+    quant::QuantKind,
+};
+
+pub use crate::{flow::FlowSampling, text::TextSampling};
+use crate::{
+    adapter::{self, Adapter, AdapterConfig, AdapterMatch, Replaced},
+    autoencoder::{AutoEncoder, Codec, patchify, unpatchify},
+    config::{CodecKind, ModelConfig},
+    context::{Context, Reader},
+    error::{ModelError, ModelResult},
+    flow::{FlowContexts, FlowRun},
+    gguf::GgufFile,
+    image_ops::{fit_square, normalise, resize_bicubic, to_rgb_image},
+    tokens::{StreamDecoder, TextRole, TextTokenizer},
+    unified::{LatentInput, Network},
+    weights::{Weights, hash_files},
+};
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// A GPU that this build supports and the machine has, otherwise the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU by index.
+    Cuda(usize),
+    /// An Apple GPU.
+    Metal,
+}
+
+impl DeviceChoice {
+    /// Opens the device. A choice that cannot be had is an error; `Auto` falls back to the CPU.
+    ///
+    /// # Errors
+    /// When the chosen device is missing or this build does not support it.
+    pub fn open(self) -> ModelResult<Device> {
+        let unavailable = |what: &str, e: candle_core::Error| {
+            ModelError::Request(format!("{what} cannot be used: {e}. Choose the device `cpu`"))
+        };
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(index) => {
+                Device::new_cuda(index).map_err(|e| unavailable("the NVIDIA GPU", e))
+            }
+            Self::Metal => Device::new_metal(0).map_err(|e| unavailable("the Apple GPU", e)),
+            Self::Auto => {
+                Ok(Device::new_cuda(0).or_else(|_| Device::new_metal(0)).unwrap_or(Device::Cpu))
+            }
+        }
+    }
+}
+
+/// How weights are held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// Brain floats, for GPUs.
+    Bf16,
+    /// Half floats, for GPUs.
+    F16,
+    /// 8-bit understanding expert, the rest in 32-bit floats. CPU only.
+    #[default]
+    #[serde(rename = "q8_0")]
+    Q8_0,
+}
+
+impl Precision {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Q8_0 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// Name shown to people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+}
+
+/// Options of loading.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadOptions {
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// How weights are held.
+    pub precision: Precision,
+}
+
+/// Facts about a loaded model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// Name from its configuration.
+    pub name: String,
+    /// `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// How weights are held.
+    pub precision: String,
+    /// Side of its pictures in pixels.
+    pub picture_size: usize,
+    /// Longest context in tokens.
+    pub context_tokens: usize,
+    /// Hash of its files.
+    pub base_hash: String,
+}
+
+/// The attached adapter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterInfo {
+    /// Hash of its tensors.
+    pub hash: String,
+    /// Its description.
+    pub config: AdapterConfig,
+    /// How it fits the base.
+    pub matched: AdapterMatch,
+}
+
+/// A request for text.
+#[derive(Debug, Clone, Default)]
+pub struct ReplyRequest {
+    /// A picture shown before the prompt.
+    pub picture: Option<RgbImage>,
+    /// The prompt.
+    pub prompt: String,
+    /// How tokens are chosen.
+    pub sampling: TextSampling,
+    /// Most tokens of the reply.
+    pub max_tokens: usize,
+}
+
+/// Progress of a reply.
+#[derive(Debug)]
+pub enum ReplyEvent<'a> {
+    /// The prompt is being read.
+    Prefilling {
+        /// Its tokens.
+        num_tokens: usize,
+    },
+    /// More text.
+    Text {
+        /// The new part.
+        delta: &'a str,
+    },
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Finish {
+    /// The model ended it, or all steps were made.
+    Complete,
+    /// The token limit was reached.
+    MaxTokens,
+    /// A stop text appeared.
+    Stop,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// A finished reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its text, trimmed.
+    pub text: String,
+    /// Tokens produced.
+    pub num_tokens: usize,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// A request for a picture.
+#[derive(Debug, Clone)]
+pub struct DrawRequest {
+    /// What to draw.
+    pub prompt: String,
+    /// A picture to start from (editing).
+    pub reference: Option<RgbImage>,
+    /// Sampling settings.
+    pub flow: FlowSampling,
+}
+
+/// Progress of a picture.
+#[derive(Debug)]
+pub enum DrawEvent {
+    /// The prompt is being read.
+    Prefilling {
+        /// Its tokens.
+        num_tokens: usize,
+    },
+    /// A step is done.
+    Step {
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        num_steps: usize,
+        /// What the picture looks like so far, in low resolution, when cheap.
+        preview: Option<RgbImage>,
+    },
+}
+
+/// A finished picture.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    /// The picture; the estimate so far when cancelled.
+    pub image: RgbImage,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Files of a model folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// Safetensors files of the network, later ones over earlier ones.
+    pub weights: Vec<PathBuf>,
+    /// A GGUF file of the understanding expert.
+    pub gguf: Option<PathBuf>,
+    /// The codec's file.
+    pub codec: Option<PathBuf>,
+}
+
+/// Name of the codec's file.
+const CODEC_FILE: &str = "ae.safetensors";
+
+impl ModelFiles {
+    /// Finds the weight files of a folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or holds no weights.
+    pub fn find(dir: &Path) -> ModelResult<Self> {
+        let what = "the model folder";
+        let entries = std::fs::read_dir(dir)
+            .map_err(|source| ModelError::Io { what, source, path: dir.to_path_buf() })?;
+        let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+        paths.sort_unstable();
+        let with = |extension: &str| {
+            let matches = move |p: &&PathBuf| p.extension().is_some_and(|e| e == extension);
+            paths.iter().filter(matches).cloned().collect::<Vec<_>>()
+        };
+        let (codec, weights): (Vec<_>, Vec<_>) =
+            with("safetensors").into_iter().partition(|p| p.ends_with(CODEC_FILE));
+        let files = Self { weights, gguf: with("gguf").into_iter().next(), codec: codec.into_iter().next() };
+        if files.weights.is_empty() && files.gguf.is_none() {
+            return Err(ModelError::Malformed {
+                what,
+                reason: "it holds no .safetensors or .gguf weights; choose the folder that does".into(),
+                path: dir.to_path_buf(),
+            });
+        }
+        Ok(files)
+    }
+
+    /// All files, in a fixed order.
+    pub fn all(&self) -> Vec<PathBuf> {
+        self.weights.iter().chain(&self.gguf).chain(&self.codec).cloned().collect()
+    }
+
+    /// A weight source over the network's files.
+    ///
+    /// # Errors
+    /// When a file is unreadable.
+    pub fn source(&self) -> ModelResult<Weights> {
+        let mut source = Weights::new();
+        if let Some(gguf) = &self.gguf {
+            source = source.gguf(gguf)?;
+        }
+        self.weights.iter().try_fold(source, |source, path| source.file(path))
+    }
+}
+
+/// Names of understanding-expert layers, which Q8_0 quantises.
+fn is_understanding(module: &str) -> bool {
+    module.starts_with("language_model.") && !module.contains("_moe_gen")
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Model {
+    network: Network,
+    codec: Codec,
+    tokenizer: TextTokenizer,
+    config: ModelConfig,
+    options: LoadOptions,
+    base_hash: String,
+    attached: Option<(Replaced, AdapterInfo)>,
+}
+
+impl Model {
+    /// Loads a model folder.
+    ///
+    /// # Errors
+    /// When a file is missing, malformed, or weights and configuration disagree.
+    pub fn load(dir: &Path, options: &LoadOptions) -> ModelResult<Self> {
+        let files = ModelFiles::find(dir)?;
+        let config = ModelConfig::from_dir(dir)?;
+        let device = options.device.open()?;
+        let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
+        let names = &config.special_token_names;
+        let tokenizer = TextTokenizer::from_dir(dir, gguf.as_ref(), names, &config.text_template)?;
+        let quantised = options.precision == Precision::Q8_0 && device.is_cpu();
+        let weights = Arc::new(files.source()?);
+        let builder = weights.builder(options.precision.dtype(), &device);
+        let mut network = Network::load_with(&config, &builder, &mut |module, linear| {
+            let fits = linear.shape()?.1 % troupe_nn::quant::BLOCK == 0;
+            if quantised && is_understanding(module) && fits {
+                linear.quantise(QuantKind::Q8_0)?;
+            }
+            Ok(())
+        })?;
+        if quantised {
+            network.halve_embedding()?;
+        }
+        let mismatch = weights.mismatch(|_| true);
+        if !mismatch.is_empty() {
+            return Err(ModelError::Weights(mismatch));
+        }
+        let codec = load_codec(&config, files.codec.as_deref(), dir, &device)?;
+        Ok(Self {
+            network,
+            codec,
+            tokenizer,
+            options: *options,
+            base_hash: hash_files(&files.all())?,
+            attached: None,
+            config,
+        })
+    }
+
+    /// Assembles a model from parts, for training and tests.
+    pub fn from_parts(
+        network: Network,
+        codec: Codec,
+        tokenizer: TextTokenizer,
+        base_hash: String,
+    ) -> Self {
+        let config = network.config().clone();
+        let options = LoadOptions { device: DeviceChoice::Cpu, precision: Precision::F32 };
+        Self { network, codec, tokenizer, config, options, base_hash, attached: None }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network, to be changed.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The picture codec.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Hash of the base's files.
+    pub fn base_hash(&self) -> &str {
+        &self.base_hash
+    }
+
+    /// Hash of the attached adapter.
+    pub fn adapter_hash(&self) -> Option<&str> {
+        self.attached.as_ref().map(|(_, info)| info.hash.as_str())
+    }
+
+    /// Facts for display.
+    pub fn info(&self) -> ModelInfo {
+        let device = match self.network.device().location() {
+            candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        };
+        ModelInfo {
+            name: self.config.name.clone(),
+            device,
+            precision: self.options.precision.label().to_owned(),
+            picture_size: self.config.picture_size,
+            context_tokens: self.config.llm_config.max_position_embeddings,
+            base_hash: self.base_hash.clone(),
+        }
+    }
+
+    /// Attaches an adapter folder or file, replacing an attached one. The base stays loaded.
+    ///
+    /// # Errors
+    /// When it cannot be read or nothing in it fits; the model is then as without adapter.
+    pub fn attach(&mut self, path: &Path) -> ModelResult<AdapterInfo> {
+        let adapter = Adapter::load(path, self.network.device())?;
+        self.detach()?;
+        let (replaced, matched) = adapter::attach(&mut self.network, &adapter, &self.base_hash)?;
+        let info = AdapterInfo { hash: adapter.hash, config: adapter.config, matched };
+        self.attached = Some((replaced, info.clone()));
+        Ok(info)
+    }
+
+    /// Removes the attached adapter, if any.
+    ///
+    /// # Errors
+    /// Never in practice: what was replaced is put back.
+    pub fn detach(&mut self) -> ModelResult<()> {
+        match self.attached.take() {
+            Some((replaced, _)) => adapter::detach(&mut self.network, replaced),
+            None => Ok(()),
+        }
+    }
+
+    /// Tokens of a text.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn count_tokens(&self, text: &str) -> ModelResult<usize> {
+        Ok(self.tokenizer.encode(text)?.len())
+    }
+
+    /// The reader over this model's network.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { network: &self.network, special: self.tokenizer.special() }
+    }
+
+    /// A picture as the vision tower wants it, (3, H, W).
+    ///
+    /// # Errors
+    /// When the device refuses the copy.
+    pub fn picture_for_vision(&self, picture: &RgbImage) -> ModelResult<Tensor> {
+        let picture = self.sized(picture);
+        let picture = self.config.vit_transform.apply(&picture, 1);
+        Ok(normalise(&picture, self.network.device())?)
+    }
+
+    /// A picture at the codec's size.
+    fn sized(&self, picture: &RgbImage) -> RgbImage {
+        if self.config.square_pictures {
+            fit_square(picture, self.config.picture_size)
+        } else {
+            self.config.vae_transform.apply(picture, 1)
+        }
+    }
+
+    /// Latent tokens of a picture, with rows and columns. `seed` and `step` choose the codec's noise.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn picture_latents(&self, picture: &RgbImage, seed: u64, step: u64) -> ModelResult<(Tensor, usize, usize)> {
+        let picture = self.sized(picture);
+        let pixels = normalise(&picture, self.network.device())?;
+        let (_, height, width) = pixels.dims3()?;
+        let shape = self.codec.latent_shape(height, width);
+        let eps = match self.codec {
+            Codec::Flux(_) => {
+                Noise::new(seed, Stream::Posterior, step).normal_tensor(shape, pixels.device())?
+            }
+            Codec::Pixel => Tensor::zeros((), DType::F32, pixels.device())?, // has no posterior
+        };
+        let latent = self.codec.encode(&pixels, &eps)?;
+        let patch = self.config.latent_patch_size;
+        Ok((patchify(&latent, patch)?, shape.1 / patch, shape.2 / patch))
+    }
+
+    /// The picture of latent tokens.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn latents_picture(&self, tokens: &Tensor, rows: usize, columns: usize) -> ModelResult<RgbImage> {
+        let latent = unpatchify(tokens, rows, columns, self.config.latent_patch_size)?;
+        Ok(to_rgb_image(&self.codec.decode(&latent)?)?)
+    }
+
+    fn check_length(&self, num_tokens: usize) -> ModelResult<()> {
+        let limit = self.config.llm_config.max_position_embeddings;
+        if num_tokens > limit { Err(ModelError::PromptTooLong { num_tokens, limit }) } else { Ok(()) }
+    }
+
+    /// Generates text. `on` receives progress and may cancel between two tokens.
+    ///
+    /// # Errors
+    /// When the prompt is too long or the network fails.
+    pub fn reply(
+        &self,
+        request: &ReplyRequest,
+        on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
+    ) -> ModelResult<Reply> {
+        let (ids, _) = self.tokenizer.text_block(TextRole::Prompt, &request.prompt)?;
+        let prefix = self.tokenizer.block_start(TextRole::Reply)?;
+        self.check_length(ids.len() + prefix.len() + request.max_tokens)?;
+        let cancelled = Reply { text: String::new(), num_tokens: 0, finish: Finish::Cancelled };
+        if on(ReplyEvent::Prefilling { num_tokens: ids.len() }).is_break() {
+            return Ok(cancelled);
+        }
+        let reader = self.reader();
+        let mut context = Context::new();
+        if let Some(picture) = &request.picture {
+            reader.read_picture(&mut context, &self.picture_for_vision(picture)?)?;
+        }
+        reader.read_text(&mut context, &ids)?;
+        let mut stream = ReplyStream { model: self, stop: &request.sampling.stop, state: StreamDecoder::default(), text: String::new(), num_tokens: 0, stopped: false, error: None };
+        let decoded = reader.decode(
+            &context,
+            &prefix,
+            request.max_tokens + 1,
+            &request.sampling,
+            &mut |token, _| stream.push(token, on),
+        )?;
+        if let Some(error) = stream.error {
+            return Err(error);
+        }
+        let finish = match (decoded.ended, decoded.stopped, stream.stopped) {
+            (_, _, true) => Finish::Stop,
+            (true, ..) => Finish::Complete,
+            (_, true, _) => Finish::Cancelled,
+            _ => Finish::MaxTokens,
+        };
+        Ok(Reply { text: stream.text.trim().to_owned(), num_tokens: stream.num_tokens, finish })
+    }
+
+    /// Draws a picture. `on` receives progress and may cancel between two steps.
+    ///
+    /// # Errors
+    /// When the prompt is too long, the size is impossible or the network fails.
+    pub fn draw(
+        &self,
+        request: &DrawRequest,
+        on: &mut dyn FnMut(DrawEvent) -> ControlFlow<()>,
+    ) -> ModelResult<Drawing> {
+        let (ids, _) = self.tokenizer.text_block(TextRole::Caption, &request.prompt)?;
+        self.check_length(ids.len())?;
+        let per_token = self.config.pixels_per_token();
+        let side = self.config.picture_size as u32;
+        let (mut height, mut width) = request.flow.size.unwrap_or((side, side));
+        if on(DrawEvent::Prefilling { num_tokens: ids.len() }).is_break() {
+            return Ok(Drawing { image: RgbImage::new(width, height), finish: Finish::Cancelled });
+        }
+        let reader = self.reader();
+        let mut main = Context::new();
+        if let Some(reference) = &request.reference {
+            let (tokens, rows, columns) = self.picture_latents(reference, request.flow.seed, 0)?;
+            (height, width) = ((rows * per_token) as u32, (columns * per_token) as u32);
+            let latents = LatentInput { tokens: &tokens, time: 0., rows, columns };
+            reader.read_latents(&mut main, &latents)?;
+            reader.read_picture(&mut main, &self.picture_for_vision(reference)?)?;
+        }
+        let without_text = main.fork()?;
+        reader.read_text(&mut main, &ids)?;
+        let mut without_image = Context::new();
+        if request.reference.is_some() && request.flow.cfg_img_scale > 1. {
+            reader.read_text(&mut without_image, &ids)?;
+        }
+        let without_image = if request.reference.is_none() { &main } else { &without_image };
+        let (rows, columns) = (height as usize / per_token, width as usize / per_token);
+        let limit = self.config.max_latent_size;
+        if rows == 0 || columns == 0 || rows > limit || columns > limit {
+            let (low, high) = (per_token, per_token * limit);
+            return Err(ModelError::Request(format!(
+                "a picture of {width}×{height} cannot be drawn; sides go from {low} to {high} pixels"
+            )));
+        }
+        let contexts = FlowContexts { main: &main, without_text: &without_text, without_image };
+        let run = FlowRun { contexts, sampling: &request.flow, rows, columns };
+        let shape = (rows * columns, self.config.latent_token_dim());
+        let noise = Noise::new(request.flow.seed, Stream::InitialNoise, 0)
+            .normal_tensor(shape, self.network.device())?;
+        let (latents, flow) = reader.sample_latents(&run, &noise, &mut |progress| {
+            let preview = self.preview(progress.clean, rows, columns);
+            on(DrawEvent::Step { step: progress.step, num_steps: progress.num_steps, preview })
+        })?;
+        let finish = if flow.is_break() { Finish::Cancelled } else { Finish::Complete };
+        Ok(Drawing { image: self.latents_picture(&latents, rows, columns)?, finish })
+    }
+
+    /// A cheap look at clean latents: the picture itself for the pixel codec; for the autoencoder
+    /// three latent channels in grey and tint, one pixel per latent.
+    fn preview(&self, clean: &Tensor, rows: usize, columns: usize) -> Option<RgbImage> {
+        let latent = unpatchify(clean, rows, columns, self.config.latent_patch_size).ok()?;
+        match self.codec {
+            Codec::Pixel => to_rgb_image(&latent).ok(),
+            Codec::Flux(_) => {
+                let three = latent.narrow(0, 0, 3).ok()?;
+                let peak = three.abs().ok()?.flatten_all().ok()?.max(0).ok()?;
+                let scaled = three.broadcast_div(&(peak + 1e-6).ok()?).ok()?;
+                let small = to_rgb_image(&scaled).ok()?;
+                let side = |n: u32| n as usize * PREVIEW_SCALE;
+                Some(resize_bicubic(&small, side(small.width()), side(small.height())))
+            }
+        }
+    }
+}
+
+/// Enlargement of an autoencoder's preview.
+const PREVIEW_SCALE: usize = 2;
+
+/// Loads the codec that `config` names.
+///
+/// # Errors
+/// When its file is missing or does not fit.
+pub fn load_codec(config: &ModelConfig, file: Option<&Path>, dir: &Path, device: &Device) -> ModelResult<Codec> {
+    match config.codec {
+        CodecKind::Pixel => Ok(Codec::Pixel),
+        CodecKind::Flux => {
+            let Some(file) = file else {
+                return Err(ModelError::Malformed {
+                    what: "the model folder",
+                    reason: format!("it has no {CODEC_FILE}; download the picture codec too"),
+                    path: dir.to_path_buf(),
+                });
+            };
+            let weights = Arc::new(Weights::new().file(file)?);
+            let vae = AutoEncoder::load(&config.vae_config, &weights.builder(DType::F32, device))?;
+            let mismatch = weights.mismatch(|_| true);
+            if !mismatch.is_empty() {
+                return Err(ModelError::Weights(mismatch));
+            }
+            Ok(Codec::Flux(Box::new(vae)))
+        }
+    }
+}
+
+/// Text arriving token by token, watched for stop texts.
+struct ReplyStream<'a> {
+    model: &'a Model,
+    stop: &'a [String],
+    state: StreamDecoder,
+    text: String,
+    num_tokens: usize,
+    stopped: bool,
+    error: Option<ModelError>,
+}
+
+impl ReplyStream<'_> {
+    fn push(
+        &mut self,
+        token: u32,
+        on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if token == self.model.tokenizer.special().im_end {
+            return ControlFlow::Continue(());
+        }
+        let delta = match self.state.push(&self.model.tokenizer, token) {
+            Ok(delta) => delta,
+            Err(error) => {
+                self.error = Some(error);
+                return ControlFlow::Break(());
+            }
+        };
+        self.num_tokens += 1;
+        self.text.push_str(&delta);
+        let found = self.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| self.text.find(s.as_str())).min();
+        if let Some(at) = found {
+            self.text.truncate(at);
+            self.stopped = true;
+            return ControlFlow::Break(());
+        }
+        if delta.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        on(ReplyEvent::Text { delta: &delta })
+    }
+}
