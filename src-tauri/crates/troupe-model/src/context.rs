@@ -50,6 +50,19 @@ impl Context {
         self.rope
     }
 
+    /// Frees what flow queries of a network without latent markers never read: the layers without
+    /// a generation expert. The context can then no longer be extended.
+    ///
+    /// # Errors
+    /// When memory cannot be arranged.
+    pub fn keep_for_drawing(&mut self, network: &Network) -> Result<()> {
+        let config = network.config();
+        if config.latent_markers {
+            return Ok(());
+        }
+        self.cache.retain_layers(|index| config.llm_config.has_gen_expert(index))
+    }
+
     /// The cached keys and values.
     pub fn cache(&self) -> &KvCache {
         &self.cache

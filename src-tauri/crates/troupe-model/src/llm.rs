@@ -266,6 +266,19 @@ impl KvCache {
         self.layers.get(index).map_or(0, |layer| layer.len)
     }
 
+    /// Frees the keys and values of layers that `needed` rejects; they must not be read again.
+    ///
+    /// # Errors
+    /// When a new, empty storage cannot be made.
+    pub fn retain_layers(&mut self, needed: impl Fn(usize) -> bool) -> Result<()> {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            if !needed(index) {
+                *layer = LayerCache::with_capacity(1, &layer.keys)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets everything after the first `len` tokens of every layer that holds more.
     pub fn truncate(&mut self, len: usize) {
         self.layers.iter_mut().for_each(|layer| layer.len = layer.len.min(len));

@@ -1,4 +1,22 @@
 //! Training: Unified-SFT, base-model pretraining, optimisers, schedules, checkpoints.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`sequence`] | packed sequences and their losses |
+//! | [`recipe`] | the numbers of a run, with presets |
+//! | [`data`] | a character's samples as tensors |
+//! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
+//! | [`checkpoint`] | whole checkpoints, resumable to the bit |
+//! | [`events`] | what a run tells and how it is steered |
+//! | [`init`] | fresh weights of a new base |
+//! | [`golden`] | golden numerical cases |
 
+pub mod checkpoint;
+pub mod data;
+pub mod error;
+pub mod events;
 pub mod golden;
+pub mod init;
+pub mod recipe;
 pub mod sequence;
+pub mod sft;

@@ -1,0 +1,125 @@
+//! What a training run tells its watcher, and what the watcher answers.
+
+use serde::{Deserialize, Serialize};
+
+/// The watcher's answer to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Write a checkpoint and end the process; the run can be resumed.
+    Pause,
+    /// Write a checkpoint and the adapter so far, and end the run.
+    Stop,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// Paused; can be resumed.
+    Paused,
+    /// Stopped early by request; the adapter holds what was learned until then.
+    Stopped,
+}
+
+/// Kind of a sample made while training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SampleOutput {
+    /// A reply.
+    Reply,
+    /// A picture.
+    Picture,
+}
+
+/// One event of a run, a line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum TrainEvent {
+    /// The run starts or resumes.
+    Started {
+        /// Steps done before.
+        step: usize,
+        /// Steps in all.
+        num_steps: usize,
+        /// Values that are trained.
+        num_trainable: usize,
+        /// Text samples learned from.
+        num_text_samples: usize,
+        /// Picture samples learned from.
+        num_picture_samples: usize,
+    },
+    /// What is being done between steps, in words.
+    Phase {
+        /// The words.
+        label: String,
+    },
+    /// A step is done.
+    Step {
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        num_steps: usize,
+        /// Weighted loss.
+        loss: f64,
+        /// Text loss of this step, if it had text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ce: Option<f64>,
+        /// Flow loss of this step, if it had pictures.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mse: Option<f64>,
+        /// Learning rate of this step as a share of the peak.
+        lr: f64,
+        /// Norm of the gradient before clipping.
+        grad_norm: f64,
+    },
+    /// Losses on held-out samples.
+    Validation {
+        /// Steps done.
+        step: usize,
+        /// Text loss.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ce: Option<f64>,
+        /// Flow loss.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mse: Option<f64>,
+    },
+    /// A sample with fixed prompt and seed.
+    Sample {
+        /// Steps done.
+        step: usize,
+        /// Reply or picture.
+        kind: SampleOutput,
+        /// What was asked.
+        prompt: String,
+        /// The reply.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The picture's file, relative to the run folder.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// Its folder, relative to the run folder.
+        file: String,
+    },
+    /// Something worth knowing, in words.
+    Note {
+        /// The words.
+        text: String,
+    },
+    /// The last event of a process.
+    Ended {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// Receives events and steers the run.
+pub type Watcher<'a> = &'a mut dyn FnMut(TrainEvent) -> Control;

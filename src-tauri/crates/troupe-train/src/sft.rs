@@ -1,0 +1,669 @@
+//! Stage 1, Unified-SFT: one run teaches a character's voice and looks.
+//!
+//! The understanding expert learns through low-rank updates from the text samples, the generation
+//! expert in full from the picture samples. Conditions of pictures may be read once and kept
+//! ([`SftRecipe::condition_refresh`]), which is what makes a laptop's CPU enough; with 0 the flow
+//! loss reaches the understanding expert as in the reference.
+//!
+//! Source: UniCharacter (arXiv:2605.08129), `pretrain_unified_navit_fixed.py`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use serde::{Deserialize, Serialize};
+use troupe_character::{
+    Character,
+    samples::{SampleOptions, training_samples},
+};
+use troupe_model::{
+    adapter::{Adapter, AdapterConfig},
+    config::ModelConfig,
+    context::{Context, FlowQuery},
+    gguf::GgufFile,
+    runtime::{
+        DrawRequest, FlowSampling, Model, ModelFiles, ReplyRequest, TextSampling, load_codec,
+    },
+    tokens::TextTokenizer,
+    unified::{LatentInput, Network},
+    weights::hash_files,
+};
+use troupe_nn::{
+    adamw::{AdamW, AdamWConfig},
+    linear::Lora,
+    noise::{Noise, Stream},
+};
+
+use crate::{
+    checkpoint,
+    data::{Deck, DeckState, PictureSample, TextSample, TrainingData},
+    error::{TrainError, TrainResult},
+    events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
+    recipe::SftRecipe,
+    sequence::{FlowTarget, LossWeights, SequenceBlock, sequence_loss},
+};
+
+/// Everything that determines a run; `run.toml` of its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SftJob {
+    /// The base model's folder.
+    pub model_dir: PathBuf,
+    /// The character's folder.
+    pub character_dir: PathBuf,
+    /// The run's folder: samples, checkpoints and the adapter go there.
+    pub run_dir: PathBuf,
+    /// Seed of all choices and noise.
+    pub seed: u64,
+    /// The numbers.
+    #[serde(default)]
+    pub recipe: SftRecipe,
+}
+
+/// Folder of the checkpoints in a run.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the samples in a run.
+pub const SAMPLES: &str = "samples";
+/// Folder of the adapter in a run.
+pub const ADAPTER: &str = "adapter";
+
+/// State beside a checkpoint's tensors.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct State {
+    step: usize,
+    text: DeckState,
+    pictures: DeckState,
+    optimiser_steps: u64,
+}
+
+/// Weights of the generation side, which are trained in full.
+fn is_generation(name: &str) -> bool {
+    ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"].iter().any(|part| name.contains(part))
+}
+
+/// Linear layers of the understanding expert that carry low-rank updates.
+fn takes_lora(module: &str) -> bool {
+    module.contains(".layers.") && !module.contains("_moe_gen")
+}
+
+/// Loads a base for training: generation weights as variables, everything in f32.
+///
+/// # Errors
+/// When the base cannot be loaded.
+pub fn load_trainable(
+    model_dir: &Path,
+    trainable: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> TrainResult<(Model, BTreeMap<String, Var>)> {
+    let device = Device::Cpu;
+    let files = ModelFiles::find(model_dir)?;
+    let config = ModelConfig::from_dir(model_dir)?;
+    let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
+    let names = &config.special_token_names;
+    let tokenizer = TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
+    let weights = Arc::new(files.source()?.trainable(trainable));
+    let network = Network::load(&config, &weights.builder(DType::F32, &device))?;
+    let mismatch = weights.mismatch(|_| true);
+    if !mismatch.is_empty() {
+        return Err(troupe_model::error::ModelError::Weights(mismatch).into());
+    }
+    let codec = load_codec(&config, files.codec.as_deref(), model_dir, &device)?;
+    let base_hash = hash_files(&files.all())?;
+    Ok((Model::from_parts(network, codec, tokenizer, base_hash), weights.vars()))
+}
+
+/// Initial down projections: uniform in ±√(1 / width), as PEFT's default.
+fn attach_loras(model: &mut Model, rank: usize, alpha: f64, seed: u64) -> TrainResult<BTreeMap<String, Var>> {
+    let mut vars = BTreeMap::new();
+    let mut index = 0;
+    model.network_mut().visit_linears(&mut |module, linear| {
+        if rank == 0 || !takes_lora(module) {
+            return Ok(());
+        }
+        let (o, i) = linear.shape()?;
+        let bound = 1. / (i as f64).sqrt();
+        let mut noise = Noise::new(seed, Stream::Weights, index);
+        index += 1;
+        let values: Vec<f32> =
+            (0..rank * i).map(|_| ((noise.uniform() * 2. - 1.) * bound) as f32).collect();
+        let a = Var::from_tensor(&Tensor::from_vec(values, (rank, i), &Device::Cpu)?)?;
+        let b = Var::zeros((o, rank), DType::F32, &Device::Cpu)?;
+        let (ta, tb) = (a.as_tensor().clone(), b.as_tensor().clone());
+        linear.attach(Lora { a: ta, b: tb, scale: alpha / rank as f64 })?;
+        vars.insert(format!("{module}.lora_A"), a);
+        vars.insert(format!("{module}.lora_B"), b);
+        Ok(())
+    })?;
+    Ok(vars)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    job: &'a SftJob,
+    character: Character,
+    model: Model,
+    data: TrainingData,
+    lora_vars: BTreeMap<String, Var>,
+    gen_vars: BTreeMap<String, Var>,
+    optimiser: AdamW,
+    text_deck: Deck,
+    picture_deck: Deck,
+    conditions: HashMap<usize, Context>,
+    /// Low-rank updates with which the kept conditions were read.
+    condition_loras: HashMap<String, Tensor>,
+    step: usize,
+}
+
+/// What a step measured.
+struct Measured {
+    loss: f64,
+    ce: Option<f64>,
+    mse: Option<f64>,
+    grad_norm: f64,
+}
+
+/// Runs or resumes a job. Events go to `watch`, whose answers steer the run.
+///
+/// # Errors
+/// When base, character or run folder are unusable, or the loss diverges. Checkpoints stay.
+pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
+    phase(watch, "loading the base model");
+    let mut run = Run::prepare(job, watch)?;
+    let resumed = run.resume()?;
+    let started = TrainEvent::Started {
+        step: run.step,
+        num_steps: job.recipe.num_steps,
+        num_trainable: run.vars().map(|(_, v)| v.elem_count()).sum(),
+        num_text_samples: run.data.text.len(),
+        num_picture_samples: run.data.pictures.len(),
+    };
+    watch(started);
+    if !resumed {
+        run.observe(watch)?;
+    }
+    let outcome = run.train(watch)?;
+    if outcome != Outcome::Paused {
+        phase(watch, "writing the adapter");
+        run.export()?;
+    }
+    watch(TrainEvent::Ended { outcome });
+    Ok(outcome)
+}
+
+fn phase(watch: Watcher, label: &str) {
+    watch(TrainEvent::Phase { label: label.into() });
+}
+
+impl<'a> Run<'a> {
+    fn prepare(job: &'a SftJob, watch: Watcher) -> TrainResult<Self> {
+        let recipe = &job.recipe;
+        let character = Character::load(&job.character_dir)?;
+        let trains_gen = recipe.gen_learning_rate > 0.;
+        let (mut model, gen_vars) =
+            load_trainable(&job.model_dir, move |name| trains_gen && is_generation(name))?;
+        let lora_vars = attach_loras(&mut model, recipe.lora.rank, recipe.lora.alpha, job.seed)?;
+        phase(watch, "reading pictures and dialogue");
+        let options = SampleOptions {
+            kinds: recipe.kinds.iter().copied().collect(),
+            held_out_share: recipe.held_out_share,
+            seed: job.seed,
+            ..Default::default()
+        };
+        let samples = training_samples(&character, &options);
+        let data = TrainingData::prepare(&model, &samples, job.seed)?;
+        if data.text.is_empty() && data.pictures.is_empty() {
+            return Err(TrainError::NoData(format!(
+                "{} has no dialogue, questions or captioned pictures; add some first",
+                character.name
+            )));
+        }
+        let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
+        let config = AdamWConfig { eps: 1e-8, weight_decay: recipe.weight_decay, ..Default::default() };
+        let optimiser = AdamW::new(all, config, |name| {
+            if name.contains(".lora_") { recipe.lora.learning_rate } else { recipe.gen_learning_rate }
+        });
+        let decks = (DeckState::default(), DeckState::default());
+        let mut run = Self {
+            job,
+            character,
+            model,
+            data,
+            lora_vars,
+            gen_vars,
+            optimiser,
+            text_deck: Deck::new(job.seed, 1, 0, decks.0),
+            picture_deck: Deck::new(job.seed, 2, 0, decks.1),
+            conditions: HashMap::new(),
+            condition_loras: HashMap::new(),
+            step: 0,
+        };
+        run.set_decks(decks);
+        Ok(run)
+    }
+
+    fn set_decks(&mut self, (text, pictures): (DeckState, DeckState)) {
+        self.text_deck = Deck::new(self.job.seed, 1, self.data.text.len(), text);
+        self.picture_deck = Deck::new(self.job.seed, 2, self.data.pictures.len(), pictures);
+    }
+
+    fn vars(&self) -> impl Iterator<Item = (&String, &Var)> {
+        self.lora_vars.iter().chain(&self.gen_vars)
+    }
+
+    /// Takes up the newest checkpoint; false when there is none.
+    fn resume(&mut self) -> TrainResult<bool> {
+        let dir = self.job.run_dir.join(CHECKPOINTS);
+        let Some((tensors, state)) = checkpoint::load_latest::<State>(&dir)? else { return Ok(false) };
+        let missing = |name: &str| TrainError::Malformed {
+            what: "the checkpoint",
+            reason: format!("it does not hold {name}; it belongs to another recipe"),
+            path: dir.clone(),
+        };
+        for (name, var) in self.vars() {
+            var.set(tensors.get(&format!("weight.{name}")).ok_or_else(|| missing(name))?)?;
+        }
+        self.optimiser.load_state(&tensors, state.optimiser_steps)?;
+        self.condition_loras = tensors
+            .iter()
+            .filter_map(|(n, t)| Some((n.strip_prefix("condition.")?.to_owned(), t.clone())))
+            .collect();
+        self.step = state.step;
+        self.set_decks((state.text, state.pictures));
+        Ok(true)
+    }
+
+    fn save(&self, watch: Watcher) -> TrainResult<()> {
+        let mut tensors = self.optimiser.state()?;
+        for (name, var) in self.vars() {
+            tensors.insert(format!("weight.{name}"), var.as_tensor().clone());
+        }
+        for (name, tensor) in &self.condition_loras {
+            tensors.insert(format!("condition.{name}"), tensor.clone());
+        }
+        let state = State {
+            step: self.step,
+            text: self.text_deck.state(),
+            pictures: self.picture_deck.state(),
+            optimiser_steps: self.optimiser.num_steps(),
+        };
+        let folder = checkpoint::save(&self.job.run_dir.join(CHECKPOINTS), self.step, &tensors, &state)?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        watch(TrainEvent::Checkpoint { step: self.step, file: format!("{CHECKPOINTS}/{name}") });
+        Ok(())
+    }
+
+    fn train(&mut self, watch: Watcher) -> TrainResult<Outcome> {
+        let recipe = &self.job.recipe;
+        while self.step < recipe.num_steps {
+            let measured = self.train_step()?;
+            self.step += 1;
+            if !measured.loss.is_finite() {
+                return Err(TrainError::Diverged { step: self.step, loss: measured.loss });
+            }
+            let control = watch(TrainEvent::Step {
+                step: self.step,
+                num_steps: recipe.num_steps,
+                loss: measured.loss,
+                ce: measured.ce,
+                mse: measured.mse,
+                lr: recipe.lr_share(self.step - 1),
+                grad_norm: measured.grad_norm,
+            });
+            let last = self.step == recipe.num_steps;
+            let due = |every: usize| every > 0 && self.step % every == 0;
+            let (checkpoint, sample) = (due(recipe.checkpoint_every), due(recipe.sample_every));
+            if last || checkpoint || control != Control::Continue {
+                self.save(watch)?;
+            }
+            match control {
+                Control::Pause => return Ok(Outcome::Paused),
+                Control::Stop => return Ok(Outcome::Stopped),
+                Control::Continue => {}
+            }
+            if last || sample {
+                self.observe(watch)?;
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// One optimiser step.
+    fn train_step(&mut self) -> TrainResult<Measured> {
+        let recipe = &self.job.recipe;
+        let has_text = recipe.text_every > 0 && self.step % recipe.text_every == 0;
+        let text = if has_text { self.draw_text() } else { Vec::new() };
+        let pictures: Vec<usize> =
+            (0..recipe.pictures).filter_map(|_| self.picture_deck.draw()).collect();
+        let (ce, mse) = if recipe.condition_refresh == 0 {
+            self.joint_losses(&text, &pictures)?
+        } else {
+            self.refresh_conditions()?;
+            (self.text_loss(&text)?, self.picture_loss(&pictures)?)
+        };
+        let weighted = [(&ce, recipe.ce_weight), (&mse, recipe.mse_weight)];
+        let mut loss: Option<Tensor> = None;
+        for (part, weight) in weighted {
+            if let Some(part) = part {
+                let part = (part * weight)?;
+                loss = Some(match loss {
+                    Some(sum) => (sum + part)?,
+                    None => part,
+                });
+            }
+        }
+        let Some(loss) = loss else {
+            return Ok(Measured { loss: 0., ce: None, mse: None, grad_norm: 0. });
+        };
+        let grads: GradStore = loss.backward()?;
+        let grad_norm = self.optimiser.grad_norm(&grads)?;
+        let scalar = |t: &Tensor| Ok::<_, candle_core::Error>(f64::from(t.to_scalar::<f32>()?));
+        let measured = Measured {
+            loss: scalar(&loss)?,
+            ce: ce.as_ref().map(scalar).transpose()?,
+            mse: mse.as_ref().map(scalar).transpose()?,
+            grad_norm,
+        };
+        if measured.loss.is_finite() && grad_norm.is_finite() {
+            let clip = (recipe.max_grad_norm / (grad_norm + 1e-6)).min(1.);
+            self.optimiser.step(&grads, recipe.lr_share(self.step), clip)?;
+        }
+        Ok(measured)
+    }
+
+    /// Text samples up to the step's token budget, at least one.
+    fn draw_text(&mut self) -> Vec<usize> {
+        let (mut chosen, mut tokens) = (Vec::new(), 0);
+        while tokens < self.job.recipe.text_tokens && chosen.len() < self.data.text.len() {
+            let Some(index) = self.text_deck.draw() else { break };
+            tokens += self.data.text[index].num_tokens;
+            chosen.push(index);
+        }
+        chosen
+    }
+
+    fn text_loss(&self, chosen: &[usize]) -> TrainResult<Option<Tensor>> {
+        let samples: Vec<_> = chosen.iter().map(|i| &self.data.text[*i]).collect();
+        mean_ce(&self.model, &samples)
+    }
+
+    /// Noise and time of a picture in this step.
+    fn flow_target(&self, slot: usize, latents: &Tensor) -> TrainResult<FlowTarget> {
+        let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
+        let time = &self.job.recipe.time;
+        let logit = Noise::new(self.job.seed, Stream::TrainingTimes, key).normal() * time.std + time.mean;
+        let noise = Noise::new(self.job.seed, Stream::TrainingNoise, key)
+            .normal_tensor(latents.shape(), latents.device())?;
+        Ok(FlowTarget { noise, time: 1. / (1. + (-logit).exp()) })
+    }
+
+    fn is_dropped(&self, slot: usize) -> bool {
+        let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
+        Noise::new(self.job.seed, Stream::Dropout, key).uniform() < self.job.recipe.condition_dropout
+    }
+
+    /// Flow loss of pictures whose conditions are kept.
+    fn picture_loss(&self, chosen: &[usize]) -> TrainResult<Option<Tensor>> {
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        let empty = Context::new();
+        let mut items = Vec::new();
+        for (slot, index) in chosen.iter().enumerate() {
+            let sample = &self.data.pictures[*index];
+            let context = match self.conditions.get(index) {
+                Some(context) if !self.is_dropped(slot) => context,
+                _ => &empty,
+            };
+            items.push((sample, context, self.flow_target(slot, &sample.latents)?));
+        }
+        Ok(Some(mean_flow_loss(&self.model, &items)?))
+    }
+
+    /// Losses of a whole packed batch, conditions included.
+    fn joint_losses(&self, text: &[usize], pictures: &[usize]) -> TrainResult<(Option<Tensor>, Option<Tensor>)> {
+        let mut samples: Vec<Vec<SequenceBlock>> =
+            text.iter().map(|i| self.data.text[*i].blocks.clone()).collect();
+        for (slot, index) in pictures.iter().enumerate() {
+            let sample = &self.data.pictures[*index];
+            let condition = if self.is_dropped(slot) {
+                SequenceBlock::Dropped { is_image: false }
+            } else {
+                SequenceBlock::Text { ids: sample.ids.clone(), loss_from: None }
+            };
+            let target = Some(self.flow_target(slot, &sample.latents)?);
+            let latents = SequenceBlock::Latents {
+                tokens: sample.latents.clone(),
+                rows: sample.rows,
+                columns: sample.columns,
+                target,
+            };
+            samples.push(vec![condition, latents]);
+        }
+        if samples.is_empty() {
+            return Ok((None, None));
+        }
+        let special = self.model.tokenizer().special();
+        let losses = sequence_loss(self.model.network(), special, &samples)?;
+        let total = losses.total(&LossWeights { ce: 1., mse: 1., ce_reweighting: false })?;
+        Ok((total.ce, total.mse))
+    }
+
+    /// Reads the conditions of all pictures when they are due or, after a resume, missing.
+    fn refresh_conditions(&mut self) -> TrainResult<()> {
+        let due = self.step % self.job.recipe.condition_refresh == 0;
+        if due {
+            self.condition_loras = self
+                .lora_vars
+                .iter()
+                .map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?)))
+                .collect::<Result<_, candle_core::Error>>()?;
+        } else if !self.conditions.is_empty() || self.data.pictures.is_empty() {
+            return Ok(());
+        }
+        // After a resume the conditions must be those of the last refresh, not of today's weights.
+        let present = swap(&self.lora_vars, &self.condition_loras)?;
+        let read = read_conditions(&self.model, &self.data.pictures);
+        swap(&self.lora_vars, &present)?;
+        self.conditions = read?;
+        Ok(())
+    }
+
+    /// Held-out losses and samples.
+    fn observe(&mut self, watch: Watcher) -> TrainResult<()> {
+        phase(watch, "trying it out");
+        let ce = self.held_out_ce()?;
+        let mse = self.held_out_mse()?;
+        if ce.is_some() || mse.is_some() {
+            watch(TrainEvent::Validation { step: self.step, ce, mse });
+        }
+        self.sample_replies(watch)?;
+        self.sample_pictures(watch)
+    }
+
+    fn held_out_ce(&self) -> TrainResult<Option<f64>> {
+        let held: Vec<&TextSample> = self.data.held_text.iter().take(HELD_TEXTS).collect();
+        let (mut sum, mut count) = (0., 0);
+        for sample in held {
+            if let Some(ce) = mean_ce(&self.model, &[sample])? {
+                sum += f64::from(ce.to_scalar::<f32>()?);
+                count += 1;
+            }
+        }
+        Ok((count > 0).then(|| sum / f64::from(count)))
+    }
+
+    fn held_out_mse(&self) -> TrainResult<Option<f64>> {
+        let held = &self.data.held_pictures[..self.data.held_pictures.len().min(HELD_PICTURES)];
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let contexts = read_conditions(&self.model, held)?;
+        let mut items = Vec::new();
+        for (index, sample) in held.iter().enumerate() {
+            for (slot, time) in HELD_TIMES.into_iter().enumerate() {
+                let key = (index * HELD_TIMES.len() + slot) as u64;
+                let noise = Noise::new(HELD_SEED, Stream::TrainingNoise, key)
+                    .normal_tensor(sample.latents.shape(), sample.latents.device())?;
+                items.push((sample, &contexts[&index], FlowTarget { noise, time }));
+            }
+        }
+        Ok(Some(f64::from(mean_flow_loss(&self.model, &items)?.detach().to_scalar::<f32>()?)))
+    }
+
+    fn sample_replies(&self, watch: Watcher) -> TrainResult<()> {
+        let source = if self.data.held_text.is_empty() { &self.data.text } else { &self.data.held_text };
+        let dialogue = source.iter().filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
+        for sample in dialogue.take(SAMPLED_REPLIES) {
+            let request = ReplyRequest {
+                prompt: sample.prompt.clone(),
+                sampling: TextSampling { seed: self.job.seed, ..Default::default() },
+                max_tokens: SAMPLE_TOKENS,
+                picture: None,
+            };
+            let reply = self.model.reply(&request, &mut |_| ControlFlow::Continue(()))?;
+            watch(TrainEvent::Sample {
+                step: self.step,
+                kind: SampleOutput::Reply,
+                prompt: last_line_of_user(&sample.prompt),
+                text: Some(reply.text),
+                file: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn sample_pictures(&self, watch: Watcher) -> TrainResult<()> {
+        let held = self.data.held_pictures.iter().take(1);
+        let learned = self.data.pictures.iter().take(SAMPLED_PICTURES);
+        let folder = self.job.run_dir.join(SAMPLES);
+        let io = |source| TrainError::Io { what: "writing a sample", source, path: folder.clone() };
+        std::fs::create_dir_all(&folder).map_err(io)?;
+        for (index, sample) in held.chain(learned).enumerate() {
+            let flow = FlowSampling::from_defaults(&self.model.config().generation, self.job.seed);
+            let request = DrawRequest { prompt: sample.caption.clone(), reference: None, flow };
+            let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
+            let name = format!("step-{:07}-{index}.png", self.step);
+            drawing.image.save(folder.join(&name)).map_err(|e| TrainError::Malformed {
+                what: "the sample",
+                reason: format!("it could not be written: {e}"),
+                path: folder.join(&name),
+            })?;
+            watch(TrainEvent::Sample {
+                step: self.step,
+                kind: SampleOutput::Picture,
+                prompt: sample.caption.clone(),
+                text: None,
+                file: Some(format!("{SAMPLES}/{name}")),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the adapter folder.
+    fn export(&self) -> TrainResult<()> {
+        let recipe = &self.job.recipe;
+        let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
+        let mut loras = BTreeMap::new();
+        for (name, a) in self.lora_vars.iter().filter(|(name, _)| name.ends_with(".lora_A")) {
+            let module = name.trim_end_matches(".lora_A");
+            if let Some(b) = self.lora_vars.get(&format!("{module}.lora_B")) {
+                let (a, b) = (a.as_tensor().clone(), b.as_tensor().clone());
+                loras.insert(module.to_owned(), Lora { a, b, scale });
+            }
+        }
+        let weights = self.gen_vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
+        let config = AdapterConfig {
+            peft_type: "LORA".into(),
+            r: recipe.lora.rank,
+            lora_alpha: recipe.lora.alpha,
+            target_modules: loras.keys().cloned().collect(),
+            base_hash: self.model.base_hash().to_owned(),
+            stage: "sft".into(),
+            data_hash: self.character.data_hash()?,
+            character: self.character.name.clone(),
+            step: self.step,
+            settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
+        };
+        Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
+        Ok(())
+    }
+}
+
+/// Held-out texts that are validated on.
+const HELD_TEXTS: usize = 16;
+/// Held-out pictures that are validated on.
+const HELD_PICTURES: usize = 6;
+/// Times at which held-out pictures are noised.
+const HELD_TIMES: [f64; 3] = [0.9, 0.7, 0.4];
+/// Seed of the held-out noise, the same in every run so that runs compare.
+const HELD_SEED: u64 = 20_605;
+/// Replies sampled while training.
+const SAMPLED_REPLIES: usize = 2;
+/// Learned pictures sampled while training, besides a held-out one.
+const SAMPLED_PICTURES: usize = 2;
+/// Longest sampled reply.
+const SAMPLE_TOKENS: usize = 60;
+
+/// Mean text loss of samples in one packed pass.
+fn mean_ce(model: &Model, samples: &[&TextSample]) -> TrainResult<Option<Tensor>> {
+    if samples.is_empty() {
+        return Ok(None);
+    }
+    let blocks: Vec<Vec<SequenceBlock>> = samples.iter().map(|s| s.blocks.clone()).collect();
+    let losses = sequence_loss(model.network(), model.tokenizer().special(), &blocks)?;
+    Ok(losses.ce.map(|ce| ce.mean_all()).transpose()?)
+}
+
+/// Mean flow loss of pictures in front of their conditions, in one pass.
+fn mean_flow_loss(model: &Model, items: &[(&PictureSample, &Context, FlowTarget)]) -> TrainResult<Tensor> {
+    let mut noised = Vec::with_capacity(items.len());
+    let mut wanted = Vec::with_capacity(items.len());
+    for (sample, _, target) in items {
+        let clean = sample.latents.affine(1. - target.time, 0.)?;
+        noised.push((clean + target.noise.affine(target.time, 0.)?)?);
+        wanted.push((&target.noise - &sample.latents)?);
+    }
+    let queries: Vec<FlowQuery> = items
+        .iter()
+        .zip(&noised)
+        .map(|((sample, context, target), tokens)| FlowQuery {
+            latents: LatentInput { tokens, time: target.time, rows: sample.rows, columns: sample.columns },
+            context,
+        })
+        .collect();
+    let got = Tensor::cat(&model.reader().velocities(&queries)?, 0)?;
+    Ok((got - Tensor::cat(&wanted, 0)?)?.sqr()?.mean_all()?)
+}
+
+/// Reads the captions of pictures; equal captions are read once per picture.
+fn read_conditions(model: &Model, pictures: &[PictureSample]) -> TrainResult<HashMap<usize, Context>> {
+    let reader = model.reader();
+    let mut conditions = HashMap::new();
+    for (index, sample) in pictures.iter().enumerate() {
+        let mut context = Context::new();
+        reader.read_text(&mut context, &sample.ids)?;
+        context.keep_for_drawing(model.network())?;
+        conditions.insert(index, context);
+    }
+    Ok(conditions)
+}
+
+/// Sets variables to `values` where given and returns what they held.
+fn swap(vars: &BTreeMap<String, Var>, values: &HashMap<String, Tensor>) -> TrainResult<HashMap<String, Tensor>> {
+    let mut before = HashMap::new();
+    for (name, var) in vars {
+        before.insert(name.clone(), var.as_tensor().copy()?);
+        if let Some(value) = values.get(name) {
+            var.set(value)?;
+        }
+    }
+    Ok(before)
+}
+
+/// The user's line within a role-play prompt, for display.
+fn last_line_of_user(prompt: &str) -> String {
+    let after = prompt.rsplit_once("User Input: ").map_or(prompt, |(_, rest)| rest);
+    after.split("\n\n").next().unwrap_or(after).to_owned()
+}
