@@ -1,0 +1,299 @@
+//! Messages of a chat, as a tree: alternatives are messages with the same parent.
+
+use rusqlite::{Row, named_params};
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, Store, found, new_id, now_ms};
+
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// The person.
+    User,
+    /// The character.
+    Character,
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MessageState {
+    /// Being written.
+    Streaming,
+    /// Whole.
+    Complete,
+    /// Ended early; what was written is kept.
+    Stopped,
+    /// Ended by an error; what was written is kept.
+    Failed,
+}
+
+impl MessageState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Streaming => "streaming",
+            Self::Complete => "complete",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "streaming" => Self::Streaming,
+            "complete" => Self::Complete,
+            "failed" => Self::Failed,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Unique id.
+    pub id: String,
+    /// Its chat.
+    pub chat_id: String,
+    /// The message before it; none for the first.
+    pub parent_id: Option<String>,
+    /// Who wrote it.
+    pub role: Role,
+    /// What it says.
+    pub text: String,
+    /// How far it is.
+    pub state: MessageState,
+    /// Its picture.
+    pub picture_id: Option<String>,
+    /// Seed of a generated message.
+    pub seed: Option<i64>,
+    /// Settings of a generated message, JSON.
+    pub settings: Option<String>,
+    /// Hash of the base that wrote it.
+    pub base_hash: Option<String>,
+    /// Hash of the adapter that wrote it.
+    pub adapter_hash: Option<String>,
+    /// Creation time in milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// A message to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Its chat.
+    pub chat_id: String,
+    /// The message before it.
+    pub parent_id: Option<String>,
+    /// Who writes it.
+    pub role: Role,
+    /// What it says so far.
+    pub text: String,
+    /// How far it is.
+    pub state: MessageState,
+}
+
+impl NewMessage {
+    /// A whole message of the person.
+    pub fn user(chat_id: &str, parent_id: Option<&str>, text: &str) -> Self {
+        Self {
+            chat_id: chat_id.into(),
+            parent_id: parent_id.map(Into::into),
+            role: Role::User,
+            text: text.into(),
+            state: MessageState::Complete,
+        }
+    }
+
+    /// An empty reply that is about to be written.
+    pub fn reply(chat_id: &str, parent_id: &str) -> Self {
+        Self {
+            chat_id: chat_id.into(),
+            parent_id: Some(parent_id.into()),
+            role: Role::Character,
+            text: String::new(),
+            state: MessageState::Streaming,
+        }
+    }
+}
+
+/// Where a search found its words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchHit {
+    /// The message.
+    pub message: Message,
+    /// Its text around the words, which stand between `[` and `]`.
+    pub snippet: String,
+}
+
+fn read(row: &Row) -> rusqlite::Result<Message> {
+    let role: String = row.get("role")?;
+    let state: String = row.get("state")?;
+    Ok(Message {
+        id: row.get("id")?,
+        chat_id: row.get("chat_id")?,
+        parent_id: row.get("parent_id")?,
+        role: if role == "user" { Role::User } else { Role::Character },
+        text: row.get("text")?,
+        state: MessageState::parse(&state),
+        picture_id: row.get("picture_id")?,
+        seed: row.get("seed")?,
+        settings: row.get("settings")?,
+        base_hash: row.get("base_hash")?,
+        adapter_hash: row.get("adapter_hash")?,
+        created_ms: row.get("created_ms")?,
+    })
+}
+
+impl Store {
+    /// Adds a message and shows it.
+    ///
+    /// # Errors
+    /// When the chat or the parent does not exist.
+    pub fn add_message(&self, new: &NewMessage) -> Result<Message> {
+        let id = new_id();
+        let role = if new.role == Role::User { "user" } else { "character" };
+        self.connection.execute(
+            "INSERT INTO messages (id, chat_id, parent_id, role, text, state, created_ms)
+             VALUES (:id, :chat, :parent, :role, :text, :state, :now)",
+            named_params! {
+                ":id": id, ":chat": new.chat_id, ":parent": new.parent_id, ":role": role,
+                ":text": new.text, ":state": new.state.as_str(), ":now": now_ms(),
+            },
+        )?;
+        self.set_leaf(&new.chat_id, &id)?;
+        self.message(&id)
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn message(&self, id: &str) -> Result<Message> {
+        let sql = "SELECT * FROM messages WHERE id = ?1";
+        found("message", id, self.connection.query_row(sql, [id], read))
+    }
+
+    /// Sets text and state.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_text(&self, id: &str, text: &str, state: MessageState) -> Result<()> {
+        let sql = "UPDATE messages SET text = ?2, state = ?3 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id, text, state.as_str()))?;
+        Ok(())
+    }
+
+    /// Records what made a reply: seed, settings (JSON), hashes of base and adapter.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_origin(
+        &self,
+        id: &str,
+        seed: i64,
+        settings: &str,
+        base_hash: &str,
+        adapter_hash: Option<&str>,
+    ) -> Result<()> {
+        let sql = "UPDATE messages SET seed = ?2, settings = ?3, base_hash = ?4, adapter_hash = ?5
+                   WHERE id = ?1";
+        self.connection.execute(sql, (id, seed, settings, base_hash, adapter_hash))?;
+        Ok(())
+    }
+
+    /// Sets or replaces a message's picture.
+    ///
+    /// # Errors
+    /// When the picture does not exist.
+    pub fn set_message_picture(&self, id: &str, picture_id: &str) -> Result<()> {
+        let sql = "UPDATE messages SET picture_id = ?2 WHERE id = ?1";
+        self.connection.execute(sql, (id, picture_id))?;
+        Ok(())
+    }
+
+    /// The thread that ends in `leaf`, first message first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn thread_to(&self, leaf: &str) -> Result<Vec<Message>> {
+        let mut statement = self.connection.prepare_cached(
+            "WITH RECURSIVE thread (id, parent_id, depth) AS (
+                 SELECT id, parent_id, 0 FROM messages WHERE id = ?1
+                 UNION ALL
+                 SELECT m.id, m.parent_id, t.depth + 1 FROM messages m JOIN thread t ON m.id = t.parent_id
+             )
+             SELECT m.* FROM messages m JOIN thread t ON m.id = t.id ORDER BY t.depth DESC",
+        )?;
+        let rows = statement.query_map([leaf], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The thread that a chat shows.
+    ///
+    /// # Errors
+    /// When the chat does not exist.
+    pub fn thread(&self, chat_id: &str) -> Result<Vec<Message>> {
+        match self.chat(chat_id)?.active_leaf {
+            Some(leaf) => self.thread_to(&leaf),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A message and its siblings, oldest first.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn alternatives(&self, id: &str) -> Result<Vec<Message>> {
+        let message = self.message(id)?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM messages WHERE chat_id = ?1 AND parent_id IS ?2 ORDER BY created_ms, id",
+        )?;
+        let rows = statement.query_map((&message.chat_id, &message.parent_id), read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Shows the newest thread that goes through a message.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn select(&self, id: &str) -> Result<()> {
+        let message = self.message(id)?;
+        let mut leaf = message.id.clone();
+        let newest = "SELECT id FROM messages WHERE parent_id = ?1 ORDER BY created_ms DESC, id DESC";
+        let mut statement = self.connection.prepare_cached(newest)?;
+        loop {
+            match statement.query_row([&leaf], |row| row.get::<_, String>(0)) {
+                Ok(child) => leaf = child,
+                Err(rusqlite::Error::QueryReturnedNoRows) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.set_leaf(&message.chat_id, &leaf)
+    }
+
+    /// Messages that contain all `words`, best first; in one chat or all that are not deleted.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn search(&self, words: &str, chat_id: Option<&str>, limit: usize) -> Result<Vec<SearchHit>> {
+        let terms: Vec<String> = words
+            .split_whitespace()
+            .map(|word| format!("\"{}\"*", word.replace('"', "\"\"")))
+            .collect();
+        if terms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT m.*, snippet(message_words, 0, '[', ']', '…', 12) AS snippet
+             FROM message_words JOIN messages m ON m.rowid = message_words.rowid
+             JOIN chats c ON c.id = m.chat_id
+             WHERE message_words MATCH ?1 AND c.deleted_ms IS NULL AND (?2 IS NULL OR m.chat_id = ?2)
+             ORDER BY rank LIMIT ?3",
+        )?;
+        let rows = statement.query_map((terms.join(" "), chat_id, limit as i64), |row| {
+            Ok(SearchHit { message: read(row)?, snippet: row.get("snippet")? })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}

@@ -1,0 +1,83 @@
+//! Schema versions. Additive; an existing file is copied aside before it is changed.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::{Result, StoreError};
+
+/// Statements of each version, in order.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE chats (
+    id TEXT PRIMARY KEY,
+    character_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    active_leaf TEXT,
+    deleted_ms INTEGER
+);
+CREATE INDEX chats_by_character ON chats (character_id, updated_ms);
+CREATE TABLE pictures (
+    id TEXT PRIMARY KEY,
+    character_id TEXT NOT NULL,
+    file TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    settings TEXT NOT NULL,
+    base_hash TEXT NOT NULL,
+    adapter_hash TEXT,
+    created_ms INTEGER NOT NULL,
+    favourite INTEGER NOT NULL DEFAULT 0,
+    rating INTEGER,
+    deleted_ms INTEGER
+);
+CREATE TABLE messages (
+    id TEXT PRIMARY KEY,
+    chat_id TEXT NOT NULL REFERENCES chats (id),
+    parent_id TEXT REFERENCES messages (id),
+    role TEXT NOT NULL,
+    text TEXT NOT NULL,
+    state TEXT NOT NULL,
+    picture_id TEXT REFERENCES pictures (id),
+    seed INTEGER,
+    settings TEXT,
+    base_hash TEXT,
+    adapter_hash TEXT,
+    created_ms INTEGER NOT NULL
+);
+CREATE INDEX messages_by_parent ON messages (chat_id, parent_id, created_ms);
+CREATE VIRTUAL TABLE message_words USING fts5 (text, content='messages', content_rowid='rowid');
+CREATE TRIGGER message_words_insert AFTER INSERT ON messages BEGIN
+    INSERT INTO message_words (rowid, text) VALUES (new.rowid, new.text);
+END;
+CREATE TRIGGER message_words_update AFTER UPDATE OF text ON messages BEGIN
+    INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.rowid, old.text);
+    INSERT INTO message_words (rowid, text) VALUES (new.rowid, new.text);
+END;
+CREATE TRIGGER message_words_delete AFTER DELETE ON messages BEGIN
+    INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.rowid, old.text);
+END;
+"];
+
+/// Brings `connection`, opened from `path`, to the newest version.
+pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    if found > 0 {
+        let copy = path.with_extension(format!("v{found}.backup.db"));
+        connection.backup("main", &copy, None::<fn(rusqlite::backup::Progress)>)?;
+    }
+    let transaction = connection.transaction()?;
+    for (version, statements) in MIGRATIONS.iter().enumerate().skip(found.max(0) as usize) {
+        transaction.execute_batch(statements)?;
+        transaction.pragma_update(None, "user_version", version as i64 + 1)?;
+    }
+    Ok(transaction.commit()?)
+}
