@@ -1,3 +1,253 @@
 //! The troupe command line.
+//!
+//! Everything that the window does, for scripts and for machines without a display. People get
+//! words and progress bars on standard error, results on standard output; `--json` gives one JSON
+//! document, or one a line for streams.
 
-fn main() {}
+mod chat;
+mod output;
+mod train;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use troupe_api::{ApiError, Studio, StudioOptions};
+
+use crate::output::Output;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Characters that speak and draw themselves.
+#[derive(Debug, Parser)]
+#[command(name = "troupe", version, after_help = "Example: troupe chat Marzipan --say \"Good morning!\"")]
+struct Arguments {
+    /// Data folder; the system's place for this user when absent.
+    #[arg(long, global = true, env = "TROUPE_HOME", value_name = "FOLDER")]
+    home: Option<PathBuf>,
+    /// Base model folder; the built-in `mini` when absent.
+    #[arg(long, global = true, env = "TROUPE_MODEL", value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Print JSON for machines.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring characters in from elsewhere.
+    #[command(after_help = "Example: troupe import rolescape ~/RoleScape-20 --character Bo")]
+    Import {
+        #[command(subcommand)]
+        source: ImportSource,
+    },
+    /// List the characters.
+    #[command(after_help = "Example: troupe list --json")]
+    List,
+    /// Show one character.
+    #[command(after_help = "Example: troupe show Marzipan")]
+    Show {
+        /// Name or id.
+        character: String,
+    },
+    /// Check a character before teaching it.
+    #[command(after_help = "Example: troupe validate Marzipan")]
+    Validate {
+        /// Name or id.
+        character: String,
+    },
+    /// Teach a character.
+    #[command(after_help = "Example: troupe train Marzipan --steps 300 --seed 7")]
+    Train(train::TrainArguments),
+    /// Talk with a character; without --say, line by line.
+    #[command(after_help = "Example: troupe chat Marzipan --say \"What is fresh today?\" --out replies")]
+    Chat(chat::ChatArguments),
+    /// Draw a character from a prompt.
+    #[command(after_help = "Example: troupe draw Marzipan \"Marzipan asleep on flour sacks\" --out nap.png")]
+    Draw(chat::DrawArguments),
+    /// Ask a character a question, perhaps about a picture.
+    #[command(after_help = "Example: troupe ask Marzipan \"What do you sell?\"")]
+    Ask(chat::AskArguments),
+    /// Look at base models.
+    #[command(after_help = "Example: troupe model inspect assets/models/mini")]
+    Model {
+        #[command(subcommand)]
+        action: ModelAction,
+    },
+    /// Run a folder of golden numerical cases.
+    #[command(after_help = "Example: troupe golden tests/golden/tiny-a")]
+    Golden {
+        /// Folder with cases.json.
+        folder: PathBuf,
+    },
+    /// Work on a run in this process; started by the studio.
+    #[command(hide = true)]
+    TrainWorker {
+        /// The run's folder.
+        #[arg(long)]
+        run: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportSource {
+    /// Characters of the RoleScape-20 data set.
+    #[command(after_help = "Example: troupe import rolescape ~/RoleScape-20 --character Bo")]
+    Rolescape {
+        /// The repository's top, its data folder, or one character's folder.
+        folder: PathBuf,
+        /// Only this one (folder name or file prefix).
+        #[arg(long)]
+        character: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelAction {
+    /// Print architecture, types and sizes of a model folder.
+    #[command(after_help = "Example: troupe model inspect assets/models/mini")]
+    Inspect {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Write initial values of the weights that a model folder lacks.
+    #[command(after_help = "Example: troupe model init my-model --out my-model/generation.safetensors")]
+    Init {
+        /// The folder.
+        folder: PathBuf,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+        /// Seed of the values.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TROUPE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output { json: arguments.json };
+    match run(arguments, &output) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error, &output);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints an error with its hint.
+fn report(error: &anyhow::Error, output: &Output) {
+    let api = error.downcast_ref::<ApiError>();
+    if output.json {
+        let (code, hint) = api.map_or((json!("internal"), ""), |e| (json!(e.code), e.hint.as_str()));
+        output.json(&json!({"error": {"code": code, "message": format!("{error:#}"), "hint": hint}}));
+        return;
+    }
+    output.note(&format!("error: {error:#}"));
+    if let Some(hint) = api.map(|e| e.hint.as_str()).filter(|hint| !hint.is_empty()) {
+        output.note(&format!("hint: {hint}"));
+    }
+}
+
+fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
+    let options = StudioOptions { home: arguments.home, model_dir: arguments.model, worker: None };
+    let open = || Studio::open(&options).map_err(anyhow::Error::from);
+    match arguments.command {
+        Command::Import { source: ImportSource::Rolescape { folder, character } } => {
+            let outcome = open()?.import_rolescape(&folder, character.as_deref())?;
+            output.result(&outcome, || outcome.report.clone());
+        }
+        Command::List => {
+            let characters = open()?.list_characters()?;
+            output.result(&characters, || list_text(&characters));
+        }
+        Command::Show { character } => {
+            let detail = open()?.character(&character)?;
+            output.result(&detail, || show_text(&detail));
+        }
+        Command::Validate { character } => {
+            let findings = open()?.check_character(&character)?;
+            output.result(&findings, || {
+                if findings.is_empty() {
+                    return "No findings: ready to be taught.".into();
+                }
+                let line = |f: &troupe_api::wire::FindingItem| {
+                    format!("{}: {}. {}", f.severity, f.message, f.hint)
+                };
+                findings.iter().map(line).collect::<Vec<_>>().join("\n")
+            });
+            if findings.iter().any(|f| f.severity == "error") {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Train(arguments) => return train::train(&open()?, &arguments, output),
+        Command::TrainWorker { run } => return train::worker(&run, output),
+        Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
+        Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
+        Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,
+        Command::Model { action: ModelAction::Inspect { folder } } => inspect(&folder, output)?,
+        Command::Model { action: ModelAction::Init { folder, out, seed } } => {
+            let names = troupe_train::init::write_fresh_weights(&folder, &out, seed)
+                .map_err(ApiError::from)?;
+            let text = || format!("{} tensors written to {}", names.len(), out.display());
+            output.result(&json!({"tensors": names.len(), "file": out}), text);
+        }
+        Command::Golden { folder } => {
+            let passed = troupe_train::golden::run(&folder, &mut std::io::stdout())
+                .with_context(|| format!("running the cases of {}", folder.display()))?;
+            return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_text(characters: &[troupe_api::wire::CharacterSummary]) -> String {
+    if characters.is_empty() {
+        return "No characters yet. Import some with: troupe import rolescape <folder>".into();
+    }
+    let line = |c: &troupe_api::wire::CharacterSummary| {
+        let marks = [(c.is_taught, "taught"), (c.is_bundled, "bundled"), (c.problem.is_some(), "damaged")];
+        let marks: Vec<&str> = marks.iter().filter(|(on, _)| *on).map(|(_, mark)| *mark).collect();
+        format!("{:<24} {:>3} pictures  {:<16} {}", c.name, c.num_pictures, marks.join(", "), c.id)
+    };
+    characters.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn show_text(detail: &troupe_api::wire::CharacterDetail) -> String {
+    let draft = &detail.draft;
+    let mut lines = vec![format!("{}  ({})", draft.name, detail.id)];
+    let fields = [
+        ("Persona", &draft.persona),
+        ("Speaking style", &draft.speaking_style),
+        ("Appearance", &draft.appearance),
+        ("Outfit", &draft.outfit),
+        ("Greeting", &draft.greeting),
+        ("Licence", &detail.licence),
+    ];
+    for (label, text) in fields.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
+        lines.push(format!("{label}: {}", text.trim()));
+    }
+    lines.push(format!(
+        "{} pictures, {} scenes, {} questions, {} picture prompts, {} adapters",
+        detail.pictures.len(),
+        detail.scenes.len(),
+        detail.num_questions,
+        detail.num_prompts,
+        detail.adapters.len()
+    ));
+    lines.join("\n")
+}
+
+fn inspect(folder: &std::path::Path, output: &Output) -> Result<()> {
+    let report = troupe_model::inspect::inspect(folder).map_err(ApiError::from)?;
+    output.result(&report, || report.to_string());
+    Ok(())
+}

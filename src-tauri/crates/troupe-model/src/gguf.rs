@@ -116,6 +116,15 @@ impl GgufFile {
         self.names.keys().cloned().collect()
     }
 
+    /// Shape and type of every tensor.
+    pub fn shapes(&self) -> BTreeMap<String, (Vec<usize>, String)> {
+        let info = |theirs: &String| {
+            let info = self.content.tensor_infos.get(theirs)?;
+            Some((info.shape.dims().to_vec(), format!("{:?}", info.ggml_dtype)))
+        };
+        self.names.iter().filter_map(|(ours, theirs)| Some((ours.clone(), info(theirs)?))).collect()
+    }
+
     /// True when the file holds the tensor.
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)

@@ -14,6 +14,7 @@
 //! | [`context`], [`text`], [`flow`] | reading, decoding, drawing |
 //! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
 //! | [`adapter`] | what was learned for one character, attached at run time |
+//! | [`inspect`] | what a folder holds, without loading it |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
 pub mod adapter;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod flow;
 pub mod gguf;
 pub mod image_ops;
+pub mod inspect;
 pub mod layout;
 pub mod llm;
 pub mod runtime;

@@ -23,8 +23,6 @@ enum Source {
     File { tensors: Box<MmapedSafetensors>, names: BTreeSet<String> },
     Gguf(Box<GgufFile>),
     Memory(HashMap<String, Tensor>),
-    /// Answers every request with a shape and no storage; for checking names.
-    Names(BTreeMap<String, Vec<usize>>),
 }
 
 impl Source {
@@ -33,7 +31,6 @@ impl Source {
             Self::File { names, .. } => names.iter().cloned().collect(),
             Self::Gguf(file) => file.names(),
             Self::Memory(tensors) => tensors.keys().cloned().collect(),
-            Self::Names(shapes) => shapes.keys().cloned().collect(),
         }
     }
 
@@ -42,7 +39,22 @@ impl Source {
             Self::File { names, .. } => names.contains(name),
             Self::Gguf(file) => file.names().iter().any(|n| n == name),
             Self::Memory(tensors) => tensors.contains_key(name),
-            Self::Names(shapes) => shapes.contains_key(name),
+        }
+    }
+
+    /// Shape and type of every tensor.
+    fn shapes(&self) -> BTreeMap<String, (Vec<usize>, String)> {
+        match self {
+            Self::File { tensors, .. } => tensors
+                .tensors()
+                .into_iter()
+                .map(|(name, view)| (name, (view.shape().to_vec(), view.dtype().to_string())))
+                .collect(),
+            Self::Gguf(file) => file.shapes(),
+            Self::Memory(tensors) => tensors
+                .iter()
+                .map(|(n, t)| (n.clone(), (t.dims().to_vec(), t.dtype().as_str().to_owned())))
+                .collect(),
         }
     }
 
@@ -54,10 +66,6 @@ impl Source {
                 Some(tensor) => tensor.to_device(device),
                 None => Err(candle_core::Error::CannotFindTensor { path: name.into() }.bt()),
             },
-            Self::Names(shapes) => {
-                let shape = shapes.get(name).cloned().unwrap_or_default();
-                Tensor::zeros((), DType::F32, device)?.broadcast_as(shape)
-            }
         }
     }
 }
@@ -72,6 +80,7 @@ struct Ledger {
     fresh: Vec<String>,
     vars: BTreeMap<String, Var>,
     cache: HashMap<String, Tensor>,
+    recorded: BTreeMap<String, Vec<usize>>,
 }
 
 /// Tensors for a network, with a record of what the network asked for.
@@ -81,7 +90,7 @@ pub struct Weights {
     sources: Vec<Source>,
     trainable: Option<Chooser>,
     fresh: Option<(Chooser, u64)>,
-    check_finite: bool,
+    is_recorder: bool,
     ledger: Mutex<Ledger>,
 }
 
@@ -104,7 +113,7 @@ impl Weights {
             sources: Vec::new(),
             trainable: None,
             fresh: None,
-            check_finite: true,
+            is_recorder: false,
             ledger: Mutex::default(),
         }
     }
@@ -147,11 +156,19 @@ impl Weights {
         self
     }
 
-    /// Adds names and shapes without storage; only for checking a configuration against a list.
-    pub fn names(mut self, shapes: BTreeMap<String, Vec<usize>>) -> Self {
-        self.sources.push(Source::Names(shapes));
-        self.check_finite = false;
-        self
+    /// Answers every request with a tensor without storage and records what was asked for.
+    pub fn recorder() -> Self {
+        Self { is_recorder: true, ..Self::new() }
+    }
+
+    /// Names and shapes that were asked of a recorder.
+    pub fn recorded(&self) -> BTreeMap<String, Vec<usize>> {
+        self.ledger().recorded.clone()
+    }
+
+    /// Shape and type of every tensor that the sources hold; later sources win.
+    pub fn shapes(&self) -> BTreeMap<String, (Vec<usize>, String)> {
+        self.sources.iter().flat_map(Source::shapes).collect()
     }
 
     /// Tensors chosen by `chooser` become trainable variables.
@@ -212,6 +229,10 @@ impl Weights {
     }
 
     fn fetch(&self, shape: &Shape, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        if self.is_recorder {
+            self.ledger().recorded.insert(name.into(), shape.dims().to_vec());
+            return placeholder(shape, device);
+        }
         if let Some(tensor) = self.ledger().cache.get(name) {
             return Ok(tensor.clone()); // tied weights
         }
@@ -248,7 +269,7 @@ impl Weights {
             self.ledger().used.insert(name.into());
             return placeholder(shape, device);
         }
-        if self.check_finite && !is_finite(&tensor)? {
+        if !is_finite(&tensor)? {
             self.ledger().mismatch.not_finite.push(name.into());
         }
         Ok(tensor)
@@ -311,7 +332,7 @@ impl SimpleBackend for Shared {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.0.sources.iter().any(|source| source.contains(name))
+        self.0.is_recorder || self.0.sources.iter().any(|source| source.contains(name))
     }
 }
 

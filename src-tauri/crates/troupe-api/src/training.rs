@@ -1,0 +1,490 @@
+//! Teaching: plans, runs and the worker.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use troupe_character::{Character, samples};
+use troupe_jobs::{Request, RunFolder, State, Status};
+use troupe_train::{
+    events::{Control, Outcome, TrainEvent},
+    recipe::SftRecipe,
+    sft::{self, SftJob},
+};
+
+use crate::{
+    Studio,
+    error::{ApiError, ApiResult, ErrorCode},
+    now_ms,
+    wire::{
+        CurvePoint, FindingItem, KindItem, RunDetail, RunSummary, SampleItem, StartTraining,
+        TrainingPlan,
+    },
+};
+
+/// What `run.toml` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct RunFile {
+    kind: String,
+    character_id: String,
+    character_name: String,
+    created_ms: f64,
+    job: SftJob,
+}
+
+/// An event as it is kept, with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEvents {
+    /// Milliseconds since 1970.
+    pub at_ms: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: TrainEvent,
+}
+
+/// Seconds of one step per thousand text tokens, measured on two cores.
+const SECS_PER_THOUSAND_TEXT_TOKENS: f64 = 6.;
+/// Seconds of one step per picture, measured on two cores.
+const SECS_PER_PICTURE: f64 = 0.12;
+/// Seconds of loading, samples and validation per run, measured on two cores.
+const SECS_BESIDE_STEPS: f64 = 60.;
+/// Memory of a run on `mini`, measured.
+const MEMORY_MB: f64 = 2_600.;
+
+fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
+    toml::from_str(&run.run_toml()?).map_err(|e| {
+        let message = format!("the run's settings are unreadable: {e} ({})", run.dir().display());
+        ApiError::new(ErrorCode::Storage, message, "Start a new run.")
+    })
+}
+
+fn status_word(status: Status) -> String {
+    match status {
+        Status::Waiting => "waiting",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Interrupted => "interrupted",
+        Status::Finished => "finished",
+        Status::Stopped => "stopped",
+        Status::Failed => "failed",
+    }
+    .into()
+}
+
+fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
+    let (file, state) = (run_file(run)?, run.state()?);
+    Ok(RunSummary {
+        id: run.id(),
+        character_id: file.character_id,
+        character_name: file.character_name,
+        status: status_word(state.status),
+        step: state.step as u32,
+        num_steps: state.num_steps.max(file.job.recipe.num_steps) as u32,
+        elapsed_secs: state.elapsed_secs,
+        eta_secs: state.eta_secs,
+        error: state.error,
+        created_ms: file.created_ms,
+    })
+}
+
+impl Studio {
+    fn runs_dir(&self) -> PathBuf {
+        self.home().join("runs")
+    }
+
+    /// A run by id. Ids are folder names of our own making; anything else does not exist.
+    fn run_folder(&self, id: &str) -> ApiResult<RunFolder> {
+        let safe = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let missing = || ApiError::new(ErrorCode::NotFound, format!("there is no run {id}"), "");
+        if !safe {
+            return Err(missing());
+        }
+        RunFolder::open(&self.runs_dir().join(id)).map_err(|_| missing())
+    }
+
+    /// Folder of a run.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn run_dir(&self, id: &str) -> ApiResult<PathBuf> {
+        Ok(self.run_folder(id)?.dir().to_path_buf())
+    }
+
+    /// What teaching a character would take.
+    ///
+    /// # Errors
+    /// When the character does not exist.
+    pub fn training_plan(&self, wanted: &str, num_steps: Option<usize>) -> ApiResult<TrainingPlan> {
+        let character = self.library().load(wanted)?;
+        let mut recipe = SftRecipe::default();
+        recipe.num_steps = num_steps.unwrap_or(recipe.num_steps);
+        let options = samples::SampleOptions {
+            kinds: recipe.kinds.iter().copied().collect(),
+            held_out_share: recipe.held_out_share,
+            ..Default::default()
+        };
+        let samples = samples::training_samples(&character, &options);
+        let kinds = samples::counts(&samples)
+            .into_iter()
+            .map(|(kind, count)| KindItem {
+                label: kind.label().into(),
+                num_train: count.train as u32,
+                num_held_out: count.held_out as u32,
+            })
+            .collect();
+        let text_steps = recipe.num_steps as f64 / recipe.text_every.max(1) as f64;
+        let text = text_steps * recipe.text_tokens as f64 / 1000. * SECS_PER_THOUSAND_TEXT_TOKENS;
+        let pictures = (recipe.num_steps * recipe.pictures) as f64 * SECS_PER_PICTURE;
+        Ok(TrainingPlan {
+            kinds,
+            num_steps: recipe.num_steps as u32,
+            minutes: (text + pictures + SECS_BESIDE_STEPS) / 60.,
+            memory_mb: MEMORY_MB,
+            findings: findings(&character),
+            busy_run: self.busy_run(),
+        })
+    }
+
+    /// Findings about a character in plain words.
+    ///
+    /// # Errors
+    /// When the character does not exist.
+    pub fn check_character(&self, wanted: &str) -> ApiResult<Vec<FindingItem>> {
+        Ok(findings(&self.library().load(wanted)?))
+    }
+
+    /// The run that is on now.
+    fn busy_run(&self) -> Option<String> {
+        RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on).map(|r| r.id())
+    }
+
+    /// Creates a run for a character without starting it. A bundled character is copied first.
+    ///
+    /// # Errors
+    /// When the character does not exist or the run cannot be written.
+    pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
+        let character = self.library().editable(&request.character_id)?;
+        let mut recipe = SftRecipe::default();
+        if let Some(steps) = request.num_steps {
+            recipe.num_steps = steps as usize;
+        }
+        let id = uuid::Uuid::now_v7().to_string();
+        let dir = self.runs_dir().join(&id);
+        let file = RunFile {
+            kind: "sft".into(),
+            character_id: character.id.clone(),
+            character_name: character.name.clone(),
+            created_ms: now_ms(),
+            job: SftJob {
+                model_dir: std::path::absolute(self.model_dir()).unwrap_or_else(|_| self.model_dir().into()),
+                character_dir: character.dir.clone(),
+                run_dir: dir.clone(),
+                seed: u64::from(request.seed.unwrap_or(1)),
+                recipe,
+            },
+        };
+        let text = toml::to_string_pretty(&file)
+            .map_err(|e| ApiError::new(ErrorCode::Internal, format!("the run's settings: {e}"), ""))?;
+        RunFolder::create(&dir, &text)?;
+        Ok(dir)
+    }
+
+    /// Starts teaching in a process of its own.
+    ///
+    /// # Errors
+    /// When another run is on, the character has nothing to learn from, or the process cannot be
+    /// started.
+    pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
+        self.refuse_when_busy()?;
+        let run = RunFolder::open(&self.create_run(request)?)?;
+        self.spawn(&run)?;
+        summary(&run)
+    }
+
+    fn refuse_when_busy(&self) -> ApiResult<()> {
+        match self.busy_run() {
+            Some(_) => Err(ApiError::new(
+                ErrorCode::Busy,
+                "another character is being taught",
+                "Wait until it is done, or pause it.",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn spawn(&self, run: &RunFolder) -> ApiResult<()> {
+        let Some(worker) = &self.inner.worker else {
+            let hint = "Set TROUPE_WORKER to the `troupe` program.";
+            return Err(ApiError::new(ErrorCode::Internal, "the training program is missing", hint));
+        };
+        let arguments = ["--home".into(), self.home().into(), "train-worker".into(), "--run".into(), run.dir().into()];
+        Ok(run.spawn(worker, &arguments)?)
+    }
+
+    /// Asks a run to pause; its memory is free when its status says so.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn pause_run(&self, id: &str) -> ApiResult<()> {
+        Ok(self.run_folder(id)?.request(Request::Pause)?)
+    }
+
+    /// Asks a run to stop for good and keep what it learned.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn stop_run(&self, id: &str) -> ApiResult<()> {
+        let run = self.run_folder(id)?;
+        if run.is_worked_on() {
+            return Ok(run.request(Request::Stop)?);
+        }
+        let mut state = run.state()?;
+        state.status = Status::Stopped;
+        Ok(run.set_state(&state)?)
+    }
+
+    /// Goes on with a paused, interrupted or failed run.
+    ///
+    /// # Errors
+    /// When another run is on or it is finished.
+    pub fn resume_run(&self, id: &str) -> ApiResult<RunSummary> {
+        let run = self.run_folder(id)?;
+        if matches!(run.state()?.status, Status::Finished | Status::Stopped) {
+            let hint = "Start a new one.";
+            return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
+        }
+        self.refuse_when_busy()?;
+        self.spawn(&run)?;
+        summary(&run)
+    }
+
+    /// Runs of a character, or all, newest first. Unreadable ones are logged and left out.
+    ///
+    /// # Errors
+    /// Never; kept for symmetry with the other operations.
+    pub fn list_runs(&self, character_id: Option<&str>) -> ApiResult<Vec<RunSummary>> {
+        let readable = |run: &RunFolder| {
+            summary(run).inspect_err(|e| tracing::warn!("a run is unreadable: {e}")).ok()
+        };
+        let of = |run: &RunSummary| character_id.is_none_or(|id| run.character_id == id);
+        Ok(RunFolder::list(&self.runs_dir()).iter().filter_map(readable).filter(of).collect())
+    }
+
+    /// A run with its curves and samples, from its folder alone.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn run(&self, id: &str) -> ApiResult<RunDetail> {
+        let run = self.run_folder(id)?;
+        let (events, _) = run.events::<RunEvents>(0)?;
+        let mut detail = RunDetail {
+            run: summary(&run)?,
+            curve: Vec::new(),
+            validation: Vec::new(),
+            samples: Vec::new(),
+            phase: None,
+        };
+        for RunEvents { event, .. } in events {
+            add_event(&mut detail, event);
+        }
+        Ok(detail)
+    }
+
+    /// File of a sample picture of a run.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn run_sample_file(&self, id: &str, name: &str) -> ApiResult<PathBuf> {
+        let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) && !name.contains("..");
+        let path = self.run_folder(id)?.dir().join(sft::SAMPLES).join(name);
+        if safe && path.is_file() {
+            Ok(path)
+        } else {
+            Err(ApiError::new(ErrorCode::NotFound, format!("there is no sample {name}"), ""))
+        }
+    }
+
+    /// The newest unfinished run of a character, to be resumed.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn resumable_run(&self, character_id: &str) -> ApiResult<PathBuf> {
+        let resumable = |run: &RunSummary| {
+            ["paused", "interrupted", "failed", "waiting"].contains(&run.status.as_str())
+        };
+        match self.list_runs(Some(character_id))?.into_iter().find(resumable) {
+            Some(run) => self.run_dir(&run.id),
+            None => Err(ApiError::new(
+                ErrorCode::NotFound,
+                "there is no unfinished run to resume",
+                "Start one without --resume.",
+            )),
+        }
+    }
+}
+
+/// Folds an event into what a window shows. Steps done again after a crash replace their points.
+fn add_event(detail: &mut RunDetail, event: TrainEvent) {
+    let push = |points: &mut Vec<CurvePoint>, point: CurvePoint| {
+        points.retain(|p| p.step < point.step);
+        points.push(point);
+    };
+    match event {
+        TrainEvent::Step { step, ce, mse, .. } => {
+            detail.phase = None;
+            push(&mut detail.curve, CurvePoint { step: step as u32, ce, mse });
+        }
+        TrainEvent::Validation { step, ce, mse } => {
+            push(&mut detail.validation, CurvePoint { step: step as u32, ce, mse });
+        }
+        TrainEvent::Sample { step, prompt, text, file, .. } => {
+            let file = file.and_then(|f| Some(Path::new(&f).file_name()?.to_string_lossy().into_owned()));
+            detail.samples.retain(|s| s.step != step as u32 || s.prompt != prompt || s.file.is_some() != file.is_some());
+            detail.samples.push(SampleItem { step: step as u32, prompt, text, file });
+        }
+        TrainEvent::Phase { label } => detail.phase = Some(label),
+        TrainEvent::Ended { .. } => detail.phase = None,
+        TrainEvent::Started { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::Note { .. } => {}
+    }
+}
+
+fn findings(character: &Character) -> Vec<FindingItem> {
+    let mut found = Vec::new();
+    let mut add = |severity: &str, code: &str, message: String, hint: &str| {
+        found.push(FindingItem {
+            severity: severity.into(),
+            code: code.into(),
+            message,
+            hint: hint.into(),
+        });
+    };
+    let pictures = character.pictures.len();
+    if pictures < 6 {
+        add(
+            "warning",
+            "few-pictures",
+            format!("{} has {pictures} pictures; about ten are needed to learn how it looks", character.name),
+            "Add more pictures.",
+        );
+    }
+    if character.scenes.is_empty() {
+        add("warning", "no-dialogue", format!("{} has no example dialogue", character.name), "Write some lines and replies.");
+    }
+    if character.persona.trim().is_empty() {
+        add("warning", "no-persona", format!("{} has no persona", character.name), "Describe who the character is.");
+    }
+    found
+}
+
+/// Works on the run in `dir` until it ends, pauses or fails: events and state go to its folder,
+/// what was learned to the character. `on` hears every event and may ask to pause or stop.
+///
+/// # Errors
+/// When another process works on it, or training fails; the run's state then says why.
+pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult<Outcome> {
+    let run = RunFolder::open(dir)?;
+    let _lock = run.lock()?;
+    run.clear_request()?;
+    let file = run_file(&run)?;
+    let mut state = run.state()?;
+    let started = std::time::Instant::now();
+    let (before, first_step) = (state.elapsed_secs, std::cell::Cell::new(None));
+    state.status = Status::Running;
+    state.error = None;
+    run.set_state(&state)?;
+    let mut broken = None;
+    let result = sft::run(&file.job, &mut |event| {
+        state.elapsed_secs = before + started.elapsed().as_secs_f64();
+        track(&mut state, &event, &first_step, started.elapsed().as_secs_f64());
+        let kept = run
+            .append(&RunEvents { at_ms: now_ms(), event: event.clone() })
+            .and_then(|()| run.set_state(&state));
+        let wanted = on(&event);
+        if let Err(error) = kept {
+            broken.get_or_insert(error);
+            return Control::Pause;
+        }
+        match run.requested() {
+            Some(Request::Stop) => Control::Stop,
+            Some(Request::Pause) if wanted == Control::Continue => Control::Pause,
+            _ => wanted,
+        }
+    });
+    state.eta_secs = None;
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let error = ApiError::from(error);
+            fail(&run, &mut state, &error)?;
+            return Err(error);
+        }
+    };
+    if let Some(error) = broken {
+        let error = ApiError::from(error);
+        fail(&run, &mut state, &error)?;
+        return Err(error);
+    }
+    if outcome != Outcome::Paused {
+        install(&run, &file)?;
+    }
+    state.status = match outcome {
+        Outcome::Finished => Status::Finished,
+        Outcome::Paused => Status::Paused,
+        Outcome::Stopped => Status::Stopped,
+    };
+    run.set_state(&state)?;
+    run.clear_request()?;
+    Ok(outcome)
+}
+
+fn fail(run: &RunFolder, state: &mut State, error: &ApiError) -> ApiResult<()> {
+    state.status = Status::Failed;
+    state.error = Some(error.message.clone());
+    Ok(run.set_state(state)?)
+}
+
+/// Keeps step and time left up to date.
+fn track(state: &mut State, event: &TrainEvent, first: &std::cell::Cell<Option<(usize, f64)>>, now: f64) {
+    match event {
+        TrainEvent::Started { step, num_steps, .. } => {
+            state.step = *step;
+            state.num_steps = *num_steps;
+        }
+        TrainEvent::Step { step, num_steps, .. } => {
+            state.step = *step;
+            let (first_step, first_secs) = first.get().unwrap_or((*step, now));
+            first.set(Some((first_step, first_secs)));
+            let done = step - first_step;
+            if done > 0 {
+                let per_step = (now - first_secs) / done as f64;
+                state.eta_secs = Some(per_step * (num_steps - step) as f64);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Copies the run's adapter into the character's folder, whole or not at all.
+fn install(run: &RunFolder, file: &RunFile) -> ApiResult<()> {
+    let from = run.dir().join(sft::ADAPTER);
+    let adapters = file.job.character_dir.join("adapters");
+    let (part, whole) = (adapters.join(format!(".part-{}", run.id())), adapters.join(run.id()));
+    let copy = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&part)?;
+        for entry in std::fs::read_dir(&from)? {
+            let entry = entry?;
+            let to = part.join(entry.file_name());
+            std::fs::copy(entry.path(), &to)?;
+            std::fs::File::open(&to)?.sync_all()?;
+        }
+        if whole.exists() {
+            std::fs::remove_dir_all(&whole)?;
+        }
+        std::fs::rename(&part, &whole)
+    };
+    copy().map_err(|e| {
+        let message = format!("what was learned could not be copied: {e} ({})", adapters.display());
+        ApiError::new(ErrorCode::Storage, message, "Free some disk space; the run's folder still has it.")
+    })
+}
+

@@ -1,0 +1,536 @@
+//! Wire types: what the window and `--json` see. camelCase, numbers small enough for JavaScript.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// State of the program.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct AppStatus {
+    /// Program version.
+    pub version: String,
+    /// Data folder.
+    pub home: String,
+    /// Base model folder.
+    pub model_dir: String,
+    /// Facts about the loaded base, once it is loaded.
+    pub model: Option<LoadedModel>,
+    /// Why the base cannot be used, if so.
+    pub problem: Option<String>,
+}
+
+/// The loaded base and adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct LoadedModel {
+    /// Name of the base.
+    pub name: String,
+    /// `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// How weights are held.
+    pub precision: String,
+    /// Hash of the base.
+    pub base_hash: String,
+    /// Hash of the attached adapter.
+    pub adapter_hash: Option<String>,
+}
+
+/// A character in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct CharacterSummary {
+    /// Unique id.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// Start of the persona.
+    pub tagline: String,
+    /// Picture id of the portrait.
+    pub portrait: Option<String>,
+    /// Pictures in all.
+    pub num_pictures: u32,
+    /// Came with Troupe; copied before it is changed.
+    pub is_bundled: bool,
+    /// Has been taught.
+    pub is_taught: bool,
+    /// Why its folder cannot be read.
+    pub problem: Option<String>,
+}
+
+/// A named expression.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ExpressionItem {
+    /// Short name.
+    pub name: String,
+    /// Words for a picture prompt.
+    pub prompt: String,
+}
+
+/// What a person writes about a character.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase", default)]
+#[ts(export)]
+pub struct CharacterDraft {
+    /// Display name.
+    pub name: String,
+    /// Who the character is.
+    pub persona: String,
+    /// How it talks.
+    pub speaking_style: String,
+    /// Body, face, colours.
+    pub appearance: String,
+    /// Clothes and things.
+    pub outfit: String,
+    /// Faces it can make.
+    pub expressions: Vec<ExpressionItem>,
+    /// First line of a chat.
+    pub greeting: String,
+}
+
+/// A picture of a character.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PictureItem {
+    /// Unique within the character.
+    pub id: String,
+    /// What it shows.
+    pub caption: String,
+    /// Name of the expression.
+    pub expression: String,
+    /// Kept back from teaching.
+    pub is_held_out: bool,
+}
+
+/// A line of a scene.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct TurnItem {
+    /// Whether the person speaks, or the character.
+    pub is_user: bool,
+    /// What is said.
+    pub text: String,
+    /// Picture that goes with it.
+    pub picture_id: Option<String>,
+}
+
+/// A scene of example dialogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SceneItem {
+    /// Unique within the character; empty for a new one.
+    pub id: String,
+    /// What is said, in order.
+    pub turns: Vec<TurnItem>,
+    /// Kept back from teaching.
+    pub is_held_out: bool,
+}
+
+/// Something to know about a character before teaching.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct FindingItem {
+    /// `error`, `warning` or `note`.
+    pub severity: String,
+    /// Stable name of the finding.
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// A whole character.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct CharacterDetail {
+    /// Unique id.
+    pub id: String,
+    /// What a person writes.
+    pub draft: CharacterDraft,
+    /// Its pictures.
+    pub pictures: Vec<PictureItem>,
+    /// Its example dialogue.
+    pub scenes: Vec<SceneItem>,
+    /// Questions of all kinds.
+    pub num_questions: u32,
+    /// Stage-2 prompts.
+    pub num_prompts: u32,
+    /// Came with Troupe.
+    pub is_bundled: bool,
+    /// Adapters, newest first.
+    pub adapters: Vec<AdapterItem>,
+    /// Licence of texts and pictures.
+    pub licence: String,
+}
+
+/// A taught adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct AdapterItem {
+    /// Its folder's name.
+    pub name: String,
+    /// Training stage.
+    pub stage: String,
+    /// Optimiser steps behind it.
+    pub step: u32,
+}
+
+/// Outcome of adding pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct AddedPictures {
+    /// The character, with its new pictures. Its id is new when a bundled one was copied.
+    pub character: CharacterDetail,
+    /// Files that were not added, with the reason.
+    pub refused: Vec<String>,
+}
+
+/// Outcome of an import.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ImportOutcome {
+    /// Ids of the imported characters.
+    pub character_ids: Vec<String>,
+    /// The report in words.
+    pub report: String,
+    /// Findings in all.
+    pub num_findings: u32,
+}
+
+/// A chat in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ChatSummary {
+    /// Unique id.
+    pub id: String,
+    /// Whom it is with.
+    pub character_id: String,
+    /// Shown in lists.
+    pub title: String,
+    /// Last change, milliseconds since 1970.
+    pub updated_ms: f64,
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum MessageStatus {
+    /// Being written.
+    Streaming,
+    /// Whole.
+    Complete,
+    /// Ended early.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+}
+
+/// A picture drawn in a chat.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DrawnPicture {
+    /// Unique id.
+    pub id: String,
+    /// What was asked for.
+    pub prompt: String,
+    /// Seed of its noise.
+    pub seed: f64,
+    /// Hash of the base that drew it.
+    pub base_hash: String,
+    /// Hash of the adapter that drew it.
+    pub adapter_hash: Option<String>,
+}
+
+/// A message as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct MessageItem {
+    /// Unique id.
+    pub id: String,
+    /// The message before it.
+    pub parent_id: Option<String>,
+    /// Whether the person wrote it, or the character.
+    pub is_user: bool,
+    /// What it says.
+    pub text: String,
+    /// How far it is.
+    pub status: MessageStatus,
+    /// Its picture.
+    pub picture: Option<DrawnPicture>,
+    /// Ids of its alternatives, itself included, oldest first.
+    pub alternatives: Vec<String>,
+    /// Hash of the adapter that wrote it.
+    pub adapter_hash: Option<String>,
+    /// Seed that it was made with.
+    pub seed: Option<f64>,
+}
+
+/// A chat with the thread that is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ChatDetail {
+    /// The chat.
+    pub chat: ChatSummary,
+    /// The thread, first message first.
+    pub messages: Vec<MessageItem>,
+}
+
+/// When a reply gets a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum PictureMode {
+    /// With every reply.
+    #[default]
+    Always,
+    /// Only when asked for.
+    Never,
+}
+
+/// A request to say something.
+#[derive(Debug, Clone, PartialEq, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SendMessage {
+    /// The chat.
+    pub chat_id: String,
+    /// The message it follows; the end of the shown thread when absent.
+    #[serde(default)]
+    pub parent_id: Option<String>,
+    /// What the person says.
+    pub text: String,
+    /// Whether the reply gets a picture.
+    #[serde(default)]
+    pub picture_mode: PictureMode,
+    /// Seed; drawn when absent.
+    #[serde(default)]
+    pub seed: Option<u32>,
+}
+
+/// What to make again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum Regenerate {
+    /// The text, as a new alternative without picture.
+    Text,
+    /// The picture of this message.
+    Picture,
+    /// Both, as a new alternative.
+    Both,
+}
+
+/// What a generation tells its watcher.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[ts(export)]
+pub enum ChatEvent {
+    /// What is being done, in words.
+    Phase {
+        /// The words.
+        label: String,
+    },
+    /// More text.
+    TextDelta {
+        /// The message.
+        message_id: String,
+        /// The new part.
+        delta: String,
+    },
+    /// The text is whole.
+    TextDone {
+        /// The message.
+        message: MessageItem,
+    },
+    /// The picture so far.
+    PictureProgress {
+        /// The message.
+        message_id: String,
+        /// Steps done.
+        step: u32,
+        /// Steps in all.
+        num_steps: u32,
+        /// Seconds left.
+        eta_secs: f64,
+        /// A PNG as data URL.
+        preview: Option<String>,
+    },
+    /// The picture is whole.
+    PictureDone {
+        /// The message.
+        message: MessageItem,
+    },
+    /// Last event of a generation.
+    Done {
+        /// The message as it is now.
+        message: MessageItem,
+    },
+    /// Last event of a generation that failed; what was written is kept.
+    Failed {
+        /// The message as it is now.
+        message: Option<MessageItem>,
+        /// Why.
+        error: crate::error::ApiError,
+    },
+}
+
+/// A generation that was started.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Started {
+    /// What stops it.
+    pub generation_id: String,
+    /// The person's new message, if there is one.
+    pub user_message: Option<MessageItem>,
+    /// The reply that is being written.
+    pub reply: MessageItem,
+}
+
+/// Where a search found its words.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SearchResult {
+    /// The chat.
+    pub chat_id: String,
+    /// The message.
+    pub message_id: String,
+    /// The text around the words, which stand between `[` and `]`.
+    pub snippet: String,
+}
+
+/// Samples of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct KindItem {
+    /// What they teach, in words.
+    pub label: String,
+    /// Learned from.
+    pub num_train: u32,
+    /// Kept back.
+    pub num_held_out: u32,
+}
+
+/// What teaching would take.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct TrainingPlan {
+    /// Samples by kind.
+    pub kinds: Vec<KindItem>,
+    /// Optimiser steps.
+    pub num_steps: u32,
+    /// Estimate on this machine's CPU.
+    pub minutes: f64,
+    /// Estimate of memory.
+    pub memory_mb: f64,
+    /// What to know before.
+    pub findings: Vec<FindingItem>,
+    /// A run that is on now, whoever it is for.
+    pub busy_run: Option<String>,
+}
+
+/// A request to teach.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, TS)]
+#[serde(rename_all = "camelCase", default)]
+#[ts(export)]
+pub struct StartTraining {
+    /// Whom.
+    pub character_id: String,
+    /// Steps; the recipe's when absent.
+    pub num_steps: Option<u32>,
+    /// Seed; 1 when absent.
+    pub seed: Option<u32>,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RunSummary {
+    /// Unique id.
+    pub id: String,
+    /// Whom it teaches.
+    pub character_id: String,
+    /// Their name.
+    pub character_name: String,
+    /// `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
+    pub status: String,
+    /// Steps done.
+    pub step: u32,
+    /// Steps in all.
+    pub num_steps: u32,
+    /// Seconds of work so far.
+    pub elapsed_secs: f64,
+    /// Seconds left.
+    pub eta_secs: Option<f64>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Creation time, milliseconds since 1970.
+    pub created_ms: f64,
+}
+
+/// One point of a training curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct CurvePoint {
+    /// Step.
+    pub step: u32,
+    /// Text loss.
+    pub ce: Option<f64>,
+    /// Flow loss.
+    pub mse: Option<f64>,
+}
+
+/// A sample made while teaching.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SampleItem {
+    /// Step.
+    pub step: u32,
+    /// What was asked.
+    pub prompt: String,
+    /// The reply.
+    pub text: Option<String>,
+    /// The picture's name in the run.
+    pub file: Option<String>,
+}
+
+/// A run with its curves and samples.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RunDetail {
+    /// The run.
+    pub run: RunSummary,
+    /// Losses by step.
+    pub curve: Vec<CurvePoint>,
+    /// Held-out losses.
+    pub validation: Vec<CurvePoint>,
+    /// Samples, oldest first.
+    pub samples: Vec<SampleItem>,
+    /// What it is doing, in words.
+    pub phase: Option<String>,
+}

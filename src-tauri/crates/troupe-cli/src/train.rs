@@ -1,0 +1,149 @@
+//! `troupe train` and its worker.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use troupe_api::{Studio, wire::StartTraining};
+use troupe_train::events::{Control, Outcome, TrainEvent};
+
+use crate::output::Output;
+
+/// A training stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Unified-SFT: voice and looks from examples.
+    Sft,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArguments {
+    /// Name or id.
+    character: String,
+    /// Training stage.
+    #[arg(long, value_enum, default_value_t = Stage::Sft)]
+    stage: Stage,
+    /// Optimiser steps; the recipe's when absent.
+    #[arg(long)]
+    steps: Option<u32>,
+    /// Seed of all choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+    /// Go on with the newest unfinished run.
+    #[arg(long)]
+    resume: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn train(studio: &Studio, arguments: &TrainArguments, output: &Output) -> Result<ExitCode> {
+    let Stage::Sft = arguments.stage;
+    let detail = studio.character(&arguments.character)?;
+    if arguments.dry_run {
+        let plan = studio.training_plan(&detail.id, arguments.steps.map(|s| s as usize))?;
+        output.result(&plan, || plan_text(&plan));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let run = if arguments.resume {
+        studio.resumable_run(&detail.id)?
+    } else {
+        studio.create_run(&StartTraining {
+            character_id: detail.id,
+            num_steps: arguments.steps,
+            seed: Some(arguments.seed),
+        })?
+    };
+    let interrupts = Arc::new(AtomicUsize::new(0));
+    let seen = interrupts.clone();
+    ctrlc::set_handler(move || {
+        if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            std::process::exit(130);
+        }
+    })
+    .context("listening for Ctrl-C")?;
+    if !output.json {
+        output.note(&format!("run folder: {}", run.display()));
+        output.note("Ctrl-C pauses after this step; a second one ends at once.");
+    }
+    let bar = output.progress(0);
+    let outcome = troupe_api::work(&run, &mut |event| {
+        show(event, &bar, output);
+        if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
+    })?;
+    bar.finish_and_clear();
+    let name = &detail.draft.name;
+    output.result(&json!({"type": "result", "outcome": outcome, "run": run}), || match outcome {
+        Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
+        Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
+        Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
+    let mut lines: Vec<String> = plan
+        .kinds
+        .iter()
+        .map(|k| format!("{:<36} {:>5} to learn, {:>4} kept back", k.label, k.num_train, k.num_held_out))
+        .collect();
+    lines.push(format!(
+        "{} steps, about {:.0} minutes on two cores, about {:.1} GB of memory",
+        plan.num_steps,
+        plan.minutes,
+        plan.memory_mb / 1000.
+    ));
+    lines.extend(plan.findings.iter().map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)));
+    lines.join("\n")
+}
+
+/// Shows an event to a person, or prints it as a JSON line.
+fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
+    if output.json {
+        output.json(event);
+        return;
+    }
+    match event {
+        TrainEvent::Started { step, num_steps, num_trainable, num_text_samples, num_picture_samples } => {
+            bar.set_length(*num_steps as u64);
+            bar.set_position(*step as u64);
+            let millions = *num_trainable as f64 / 1e6;
+            output.note(&format!(
+                "{num_text_samples} texts, {num_picture_samples} picture samples, {millions:.1} M values to learn"
+            ));
+        }
+        TrainEvent::Phase { label } => bar.set_message(label.clone()),
+        TrainEvent::Step { step, ce, mse, .. } => {
+            bar.set_position(*step as u64);
+            let part = |label: &str, x: &Option<f64>| x.map_or(String::new(), |x| format!("{label} {x:.3} "));
+            bar.set_message(format!("{}{}", part("text", ce), part("picture", mse)));
+        }
+        TrainEvent::Validation { step, ce, mse } => {
+            let part = |x: &Option<f64>| x.map_or("-".into(), |x| format!("{x:.3}"));
+            bar.suspend(|| output.note(&format!("step {step}: held-out text {}, pictures {}", part(ce), part(mse))));
+        }
+        TrainEvent::Sample { step, prompt, text: Some(text), .. } => {
+            bar.suspend(|| output.note(&format!("step {step}: {prompt}\n    → {text}")));
+        }
+        TrainEvent::Sample { step, file: Some(file), .. } => {
+            bar.suspend(|| output.note(&format!("step {step}: picture {file}")));
+        }
+        TrainEvent::Note { text } => bar.suspend(|| output.note(text)),
+        TrainEvent::Sample { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::Ended { .. } => {}
+    }
+}
+
+pub(crate) fn worker(run: &Path, output: &Output) -> Result<ExitCode> {
+    let run: PathBuf = run.to_path_buf();
+    troupe_api::work(&run, &mut |_| Control::Continue)
+        .inspect_err(|error| output.note(&format!("training failed: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}
