@@ -139,7 +139,7 @@ impl Reader<'_> {
     }
 
     fn text_block(&self, context: &Context, num_und: usize) -> Block {
-        Block { sample: 0, mode: BlockMode::Causal, num_und, num_gen: 0, position: context.rope }
+        Block { sample: 0, mode: BlockMode::Causal, num_und, num_gen: 0, position: context.rope, prefix: None }
     }
 
     /// Reads a normalised picture (3, H, W) through the vision tower.
@@ -151,7 +151,7 @@ impl Reader<'_> {
         let markers = self.markers()?;
         let und = Tensor::cat(&[&markers.0, &tokens, &markers.1], 0)?;
         let num_und = und.dim(0)?;
-        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen: 0, position: context.rope };
+        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen: 0, position: context.rope, prefix: None };
         let layout = Layout::new(vec![block], &[context.past()]);
         let hidden = Hidden { und: Some(und), latent: None };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
@@ -166,7 +166,7 @@ impl Reader<'_> {
     pub fn read_latents(&self, context: &mut Context, latents: &LatentInput) -> Result<()> {
         let num_gen = latents.tokens.dim(0)?;
         let (und, num_und) = self.latent_markers(1)?;
-        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen, position: context.rope };
+        let block = Block { sample: 0, mode: BlockMode::Full, num_und, num_gen, position: context.rope, prefix: None };
         let layout = Layout::new(vec![block], &[context.past()]);
         let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
         self.network.lm().read(Hidden { und, latent }, &layout, &mut context.cache)?;
@@ -193,6 +193,7 @@ impl Reader<'_> {
                 num_und,
                 num_gen: query.latents.tokens.dim(0)?,
                 position: context.rope,
+                prefix: None,
             });
         }
         let inputs: Vec<LatentInput> = queries.iter().map(|q| q.latents.clone()).collect();

@@ -34,6 +34,9 @@ pub struct Block {
     pub num_gen: usize,
     /// Rotary position of the first token; text counts up from it, pictures stay on it.
     pub position: u32,
+    /// Index of an earlier text block that every block of this sample sees besides its own: the
+    /// common start of several samples, run once. Set on a sample's first block.
+    pub prefix: Option<usize>,
 }
 
 impl Block {
@@ -148,11 +151,14 @@ fn build_mask(blocks: &[Block], past: &[PastKeys], view: View) -> AttnMask {
     let (mut und_spans, mut gen_spans) = (Vec::new(), Vec::new());
     let mut visible: Vec<Range<usize>> = Vec::new();
     let mut sample = None;
-    for (block, [und, latent]) in blocks.iter().zip(block_rows) {
+    for (block, [und, latent]) in blocks.iter().zip(block_rows.clone()) {
         if sample != Some(block.sample) {
             sample = Some(block.sample);
             visible.clear();
             push_range(&mut visible, past_range(block.sample));
+            if let Some([und, _]) = block.prefix.and_then(|index| block_rows.get(index)) {
+                push_range(&mut visible, und.start + offset..und.end + offset);
+            }
         }
         let own = [&und, &latent].map(|r| r.start + offset..r.end + offset);
         let causal = block.mode == BlockMode::Causal;
@@ -181,7 +187,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     fn block(sample: usize, mode: BlockMode, num_und: usize, num_gen: usize) -> Block {
-        Block { sample, mode, num_und, num_gen, position: 0 }
+        Block { sample, mode, num_und, num_gen, position: 0, prefix: None }
     }
 
     fn grid(mask: &AttnMask) -> Vec<String> {
@@ -213,6 +219,14 @@ mod tests {
             grid(layout.mask_und()),
             ["1.......", "11......", "1111....", "1111....", "11..11..", "11..11..", "11..111.", "11..1111"]
         );
+    }
+
+    #[test]
+    fn a_common_start_is_seen_by_every_sample_that_names_it() {
+        let start = block(0, BlockMode::Causal, 2, 0);
+        let rest = |sample| Block { prefix: Some(0), ..block(sample, BlockMode::Causal, 1, 0) };
+        let layout = Layout::new(vec![start, rest(1), rest(2)], &[]);
+        assert_eq!(grid(layout.mask_all()), ["1...", "11..", "111.", "11.1"]);
     }
 
     #[test]

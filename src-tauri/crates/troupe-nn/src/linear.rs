@@ -5,7 +5,7 @@
 //!
 //! Source of the adapter: LoRA (arXiv:2106.09685, sec. 4.1), in the layout of the PEFT library.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::quant::{QLinear, QuantKind};
 
@@ -164,13 +164,25 @@ impl Linear {
         Ok(())
     }
 
+    /// `xs Wᵀ`. A weight that is no variable gets no gradient, which saves half of the backward pass:
+    /// candle would compute it and throw it away.
+    fn product(xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let is_frozen = !weight.track_op();
+        let on_cpu = xs.device().is_cpu() && xs.dtype() == DType::F32 && weight.dtype() == DType::F32;
+        if is_frozen && on_cpu && xs.track_op() {
+            xs.contiguous()?.apply_op1(FrozenProduct(weight.clone()))
+        } else {
+            xs.matmul(&weight.t()?)
+        }
+    }
+
     /// Applies the layer to `xs` (t, i), giving (t, o).
     ///
     /// # Errors
     /// When the width of `xs` is not i.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let mut ys = match &self.weight {
-            Weight::Dense(w) => xs.matmul(&w.t()?)?,
+            Weight::Dense(w) => Self::product(xs, w)?,
             Weight::Quantised(q) => q.forward(xs)?,
         }; // (t, o)
         if let Some(bias) = &self.bias {
@@ -185,10 +197,42 @@ impl Linear {
     }
 }
 
+/// Product with a weight that is not trained.
+struct FrozenProduct(Tensor);
+
+impl CustomOp1 for FrozenProduct {
+    fn name(&self) -> &'static str {
+        "frozen_linear"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let CpuStorage::F32(values) = xs else { bail!("a frozen linear takes f32 values") };
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a frozen linear takes contiguous values")
+        };
+        let xs = Tensor::from_slice(&values[start..end], layout.shape(), self.0.device())?;
+        let ys = xs.matmul(&self.0.t()?)?;
+        let shape = ys.shape().clone();
+        Ok((CpuStorage::F32(ys.flatten_all()?.to_vec1()?), shape))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(grad.contiguous()?.matmul(&self.0)?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::Device;
+    use crate::fused::check::{assert_same_gradients, var};
+
+    #[test]
+    fn a_frozen_weight_passes_the_same_gradient_on() -> Result<()> {
+        let (x, w) = (var(&[7, 5], 1)?, var(&[4, 5], 2)?);
+        let frozen = Linear::new(w.as_tensor().copy()?.detach(), None)?;
+        assert_same_gradients(&[&x], || frozen.forward(&x), || x.matmul(&w.t()?), 1e-6)
+    }
 
     fn layer() -> Result<Linear> {
         let w = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &Device::Cpu)?;

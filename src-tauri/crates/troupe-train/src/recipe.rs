@@ -51,7 +51,7 @@ pub struct SftRecipe {
     pub lora: LoraConfig,
     /// Peak learning rate of the generation expert and the drawing heads; 0 freezes them.
     pub gen_learning_rate: f64,
-    /// Tokens of text samples per step.
+    /// Tokens of text samples per step, before common starts are shared.
     pub text_tokens: usize,
     /// A step in this many carries text; 1 is every step.
     pub text_every: usize,
@@ -93,7 +93,7 @@ impl Default for SftRecipe {
             final_lr_share: 0.05,
             lora: LoraConfig::default(),
             gen_learning_rate: 5e-4,
-            text_tokens: 1024,
+            text_tokens: 2048,
             text_every: 2,
             pictures: 12,
             condition_refresh: 100,

@@ -180,15 +180,109 @@ pub fn sequence_loss(
 ) -> Result<SequenceLoss> {
     let mut packed = Packed::default();
     for (sample, blocks) in samples.iter().enumerate() {
-        let mut rope = 0;
-        for block in blocks {
-            rope += packed.add(network, special, sample, rope, block)?;
+        packed.add_sample(network, special, sample, blocks, 0, None)?;
+    }
+    packed.run(network)
+}
+
+/// Shortest common start worth running apart, in tokens.
+const MIN_SHARED_TOKENS: usize = 16;
+
+/// As [`sequence_loss`], but a start that the first texts of several samples have in common is run
+/// once. Losses are the same; positions and indexes are those of the shortened sequence.
+///
+/// # Errors
+/// As [`sequence_loss`].
+pub fn sequence_loss_sharing_starts(
+    network: &Network,
+    special: SpecialTokenIds,
+    samples: &[Vec<SequenceBlock>],
+) -> Result<SequenceLoss> {
+    let mut packed = Packed::default();
+    let mut next_sample = 0;
+    for (shared, members) in shared_starts(samples) {
+        let prefix = match shared {
+            0 => None,
+            shared => {
+                let ids = first_text(&samples[members[0]]).map_or(&[][..], |ids| &ids[..shared]);
+                packed.position_ids.extend(0..shared as u32);
+                let embedded = network.embed_text(ids)?;
+                packed.push(next_sample, BlockMode::Causal, embedded, 0)?;
+                next_sample += 1;
+                Some(packed.blocks.len() - 1)
+            }
+        };
+        for member in members {
+            packed.add_sample(network, special, next_sample, &samples[member], shared, prefix)?;
+            next_sample += 1;
         }
     }
     packed.run(network)
 }
 
+/// The ids of a sample's first block, if that is a text without loss.
+fn first_text(sample: &[SequenceBlock]) -> Option<&[u32]> {
+    match sample.first() {
+        Some(SequenceBlock::Text { ids, loss_from: None }) => Some(ids),
+        _ => None,
+    }
+}
+
+/// Groups samples by the start of their first text: (tokens in common, members).
+fn shared_starts(samples: &[Vec<SequenceBlock>]) -> Vec<(usize, Vec<usize>)> {
+    let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (index, sample) in samples.iter().enumerate() {
+        let ids = first_text(sample).unwrap_or_default();
+        let group = groups.iter_mut().find_map(|(shared, members)| {
+            let other = first_text(&samples[members[0]])?;
+            let common = other.iter().zip(ids).take_while(|(a, b)| a == b).count();
+            // The last token stays with the sample, so that its block is never empty.
+            let common = common.min(*shared).min(ids.len().saturating_sub(1));
+            (common >= MIN_SHARED_TOKENS).then(|| (common, shared, members))
+        });
+        match group {
+            Some((common, shared, members)) => {
+                *shared = common;
+                members.push(index);
+            }
+            None => groups.push((ids.len().saturating_sub(1), vec![index])),
+        }
+    }
+    for (shared, members) in &mut groups {
+        if members.len() < 2 {
+            *shared = 0;
+        }
+    }
+    groups
+}
+
 impl Packed {
+    /// Adds a sample whose first text lacks its `shared` first tokens, which block `prefix` holds.
+    fn add_sample(
+        &mut self,
+        network: &Network,
+        special: SpecialTokenIds,
+        sample: usize,
+        blocks: &[SequenceBlock],
+        shared: usize,
+        prefix: Option<usize>,
+    ) -> Result<()> {
+        let (first, mut rope) = (self.blocks.len(), shared as u32);
+        for (index, block) in blocks.iter().enumerate() {
+            match block {
+                SequenceBlock::Text { ids, loss_from } if index == 0 && shared > 0 => {
+                    let rest = SequenceBlock::Text { ids: ids[shared..].to_vec(), loss_from: *loss_from };
+                    rope += self.add(network, special, sample, rope, &rest)?;
+                }
+                block => rope += self.add(network, special, sample, rope, block)?,
+            }
+        }
+        if let Some(block) = self.blocks.get_mut(first) {
+            block.prefix = prefix;
+        }
+        Ok(())
+    }
+
     /// Adds a block at rotary position `rope`; returns how far the position moves.
     fn add(
         &mut self,
@@ -242,7 +336,7 @@ impl Packed {
 
     fn push(&mut self, sample: usize, mode: BlockMode, und: Tensor, position: u32) -> Result<()> {
         let num_und = und.dim(0)?;
-        self.blocks.push(Block { sample, mode, num_und, num_gen: 0, position });
+        self.blocks.push(Block { sample, mode, num_und, num_gen: 0, position, prefix: None });
         self.und.push(und);
         self.num_und += num_und;
         Ok(())
@@ -268,7 +362,7 @@ impl Packed {
         let first = self.position_ids.len() + num_und / 2;
         self.position_ids.extend(std::iter::repeat_n(rope, num_und + num_gen));
         let mode = if target.is_some() { BlockMode::Noise } else { BlockMode::Full };
-        self.blocks.push(Block { sample, mode, num_und, num_gen, position: rope });
+        self.blocks.push(Block { sample, mode, num_und, num_gen, position: rope, prefix: None });
         let latent = match target {
             None => LatentRow { noised: tokens.clone(), time: 0., rows, columns, velocity: None },
             Some(FlowTarget { noise, time }) => {

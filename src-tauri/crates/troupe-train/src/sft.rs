@@ -44,7 +44,7 @@ use crate::{
     error::{TrainError, TrainResult},
     events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
     recipe::SftRecipe,
-    sequence::{FlowTarget, LossWeights, SequenceBlock, sequence_loss},
+    sequence::{FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts},
 };
 
 /// Everything that determines a run; `run.toml` of its folder.
@@ -484,14 +484,8 @@ impl<'a> Run<'a> {
 
     fn held_out_ce(&self) -> TrainResult<Option<f64>> {
         let held: Vec<&TextSample> = self.data.held_text.iter().take(HELD_TEXTS).collect();
-        let (mut sum, mut count) = (0., 0);
-        for sample in held {
-            if let Some(ce) = mean_ce(&self.model, &[sample])? {
-                sum += f64::from(ce.to_scalar::<f32>()?);
-                count += 1;
-            }
-        }
-        Ok((count > 0).then(|| sum / f64::from(count)))
+        let ce = mean_ce(&self.model, &held)?;
+        Ok(ce.map(|ce| ce.detach().to_scalar::<f32>()).transpose()?.map(f64::from))
     }
 
     fn held_out_mse(&self) -> TrainResult<Option<f64>> {
@@ -612,7 +606,8 @@ fn mean_ce(model: &Model, samples: &[&TextSample]) -> TrainResult<Option<Tensor>
         return Ok(None);
     }
     let blocks: Vec<Vec<SequenceBlock>> = samples.iter().map(|s| s.blocks.clone()).collect();
-    let losses = sequence_loss(model.network(), model.tokenizer().special(), &blocks)?;
+    let special = model.tokenizer().special();
+    let losses = sequence_loss_sharing_starts(model.network(), special, &blocks)?;
     Ok(losses.ce.map(|ce| ce.mean_all()).transpose()?)
 }
 
