@@ -61,7 +61,11 @@ impl ModelSlot {
             other => {
                 drop(other); // frees its memory before the next one takes any
                 phase("Loading the base model");
-                Loaded { model: Model::load(dir, options)?, dir: dir.to_path_buf(), adapter: None }
+                Loaded {
+                    model: Model::load(dir, options)?,
+                    dir: dir.to_path_buf(),
+                    adapter: None,
+                }
             }
         };
         let wanted = adapter.map(|path| (path.to_path_buf(), modified(path)));
@@ -93,7 +97,9 @@ impl ModelSlot {
 /// When an adapter was last written.
 fn modified(path: &Path) -> std::time::SystemTime {
     let file = path.join(troupe_model::adapter::ADAPTER_FILE);
-    std::fs::metadata(file).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH)
+    std::fs::metadata(file)
+        .and_then(|m| m.modified())
+        .unwrap_or(std::time::UNIX_EPOCH)
 }
 
 impl Engine {
@@ -106,7 +112,9 @@ impl Engine {
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || serve(&work))
-            .map_err(|e| ApiError::new(ErrorCode::Internal, format!("no engine thread: {e}"), ""))?;
+            .map_err(|e| {
+                ApiError::new(ErrorCode::Internal, format!("no engine thread: {e}"), "")
+            })?;
         Ok(Self { queue })
     }
 
@@ -115,16 +123,20 @@ impl Engine {
     /// # Errors
     /// When too much is waiting already.
     pub fn submit(&self, work: impl FnOnce(&mut ModelSlot) + Send + 'static) -> ApiResult<()> {
-        self.queue.try_send(Box::new(work)).map_err(|error| match error {
-            TrySendError::Full(_) => ApiError::new(
-                ErrorCode::Busy,
-                "too many requests are waiting",
-                "Wait for the present one or stop it.",
-            ),
-            TrySendError::Disconnected(_) => {
-                ApiError::new(ErrorCode::Internal, "the engine has ended", "Restart Troupe.")
-            }
-        })
+        self.queue
+            .try_send(Box::new(work))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => ApiError::new(
+                    ErrorCode::Busy,
+                    "too many requests are waiting",
+                    "Wait for the present one or stop it.",
+                ),
+                TrySendError::Disconnected(_) => ApiError::new(
+                    ErrorCode::Internal,
+                    "the engine has ended",
+                    "Restart Troupe.",
+                ),
+            })
     }
 
     /// Queues work and waits for its result.
@@ -142,7 +154,11 @@ impl Engine {
         })?;
         receiver.recv().unwrap_or_else(|_| {
             let hint = "Try again; the model is loaded anew. The log has the details.";
-            Err(ApiError::new(ErrorCode::Internal, "the engine stumbled over this request", hint))
+            Err(ApiError::new(
+                ErrorCode::Internal,
+                "the engine stumbled over this request",
+                hint,
+            ))
         })
     }
 }

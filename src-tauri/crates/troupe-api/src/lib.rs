@@ -95,8 +95,15 @@ impl Studio {
             None => default_home()?,
         };
         std::fs::create_dir_all(&home).map_err(|e| {
-            let message = format!("the data folder cannot be created: {e} ({})", home.display());
-            ApiError::new(ErrorCode::Storage, message, "Choose another one with --home.")
+            let message = format!(
+                "the data folder cannot be created: {e} ({})",
+                home.display()
+            );
+            ApiError::new(
+                ErrorCode::Storage,
+                message,
+                "Choose another one with --home.",
+            )
         })?;
         let bundled: Vec<PathBuf> = shipped("characters")
             .filter(|dir| !dir.starts_with(&home))
@@ -117,7 +124,9 @@ impl Studio {
             model_dir,
             home,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The data folder.
@@ -142,7 +151,10 @@ impl Studio {
 
     fn store(&self) -> MutexGuard<'_, Store> {
         // SQLite keeps the database whole whatever a panicking thread left undone.
-        self.inner.store.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn load_options(&self) -> LoadOptions {
@@ -190,18 +202,30 @@ impl Studio {
 
     fn register(&self, id: &str) -> Arc<AtomicBool> {
         let flag = Arc::new(AtomicBool::new(false));
-        let mut cancels = self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cancels = self
+            .inner
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         cancels.insert(id.into(), flag.clone());
         flag
     }
 
     fn unregister(&self, id: &str) {
-        self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.inner
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
     }
 
     /// Stops a generation at its next token or step. Unknown ids are ignored: it may just have ended.
     pub fn stop(&self, generation_id: &str) {
-        let cancels = self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        let cancels = self
+            .inner
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(flag) = cancels.get(generation_id) {
             flag.store(true, Ordering::Relaxed);
         }
@@ -234,7 +258,11 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> ApiResult<()> {
     };
     write().map_err(|e| {
         let message = format!("writing a file failed: {e} ({})", path.display());
-        ApiError::new(ErrorCode::Storage, message, "Is the disk full or write-protected?")
+        ApiError::new(
+            ErrorCode::Storage,
+            message,
+            "Is the disk full or write-protected?",
+        )
     })
 }
 

@@ -340,7 +340,11 @@ pub enum Regenerate {
 
 /// What a generation tells its watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 #[ts(export)]
 pub enum ChatEvent {
     /// What is being done, in words.

@@ -157,18 +157,23 @@ impl Library {
 
     /// Gives a character without a folder its folder, appearing whole or not at all.
     pub(crate) fn place(&self, character: &mut Character) -> Result<()> {
-        let target = self.free_folder(&character.name);
         let hidden = self.root.join(format!(".new-{}", random(12)));
         character.dir = hidden.clone();
         let placed = character
             .save()
-            .and_then(|()| rename(&hidden, &target, "creating a character"));
+            .and_then(|()| self.adopt(&hidden, &character.name));
         if placed.is_err() {
             remove_hidden(&hidden);
         }
-        placed?;
-        character.dir = target;
+        character.dir = placed?;
         Ok(())
+    }
+
+    /// Gives a finished hidden folder its place among the characters.
+    pub(crate) fn adopt(&self, hidden: &Path, name: &str) -> Result<PathBuf> {
+        let target = self.free_folder(name);
+        rename(hidden, &target, "creating a character")?;
+        Ok(target)
     }
 
     /// Saves a changed character.

@@ -45,7 +45,11 @@ pub(crate) struct TrainArguments {
     dry_run: bool,
 }
 
-pub(crate) fn train(studio: &Studio, arguments: &TrainArguments, output: &Output) -> Result<ExitCode> {
+pub(crate) fn train(
+    studio: &Studio,
+    arguments: &TrainArguments,
+    output: &Output,
+) -> Result<ExitCode> {
     let Stage::Sft = arguments.stage;
     let detail = studio.character(&arguments.character)?;
     if arguments.dry_run {
@@ -77,15 +81,22 @@ pub(crate) fn train(studio: &Studio, arguments: &TrainArguments, output: &Output
     let bar = output.progress(0);
     let outcome = troupe_api::work(&run, &mut |event| {
         show(event, &bar, output);
-        if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
+        if interrupts.load(Ordering::Relaxed) > 0 {
+            Control::Pause
+        } else {
+            Control::Continue
+        }
     })?;
     bar.finish_and_clear();
     let name = &detail.draft.name;
-    output.result(&json!({"type": "result", "outcome": outcome, "run": run}), || match outcome {
-        Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
-        Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
-        Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
-    });
+    output.result(
+        &json!({"type": "result", "outcome": outcome, "run": run}),
+        || match outcome {
+            Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
+            Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
+            Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +104,12 @@ fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
     let mut lines: Vec<String> = plan
         .kinds
         .iter()
-        .map(|k| format!("{:<36} {:>5} to learn, {:>4} kept back", k.label, k.num_train, k.num_held_out))
+        .map(|k| {
+            format!(
+                "{:<36} {:>5} to learn, {:>4} kept back",
+                k.label, k.num_train, k.num_held_out
+            )
+        })
         .collect();
     lines.push(format!(
         "{} steps, about {:.0} minutes on two cores, about {:.1} GB of memory",
@@ -101,7 +117,11 @@ fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
         plan.minutes,
         plan.memory_mb / 1000.
     ));
-    lines.extend(plan.findings.iter().map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)));
+    lines.extend(
+        plan.findings
+            .iter()
+            .map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)),
+    );
     lines.join("\n")
 }
 
@@ -112,7 +132,13 @@ fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
         return;
     }
     match event {
-        TrainEvent::Started { step, num_steps, num_trainable, num_text_samples, num_picture_samples } => {
+        TrainEvent::Started {
+            step,
+            num_steps,
+            num_trainable,
+            num_text_samples,
+            num_picture_samples,
+        } => {
             bar.set_length(*num_steps as u64);
             bar.set_position(*step as u64);
             let millions = *num_trainable as f64 / 1e6;
@@ -123,17 +149,34 @@ fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
         TrainEvent::Phase { label } => bar.set_message(label.clone()),
         TrainEvent::Step { step, ce, mse, .. } => {
             bar.set_position(*step as u64);
-            let part = |label: &str, x: &Option<f64>| x.map_or(String::new(), |x| format!("{label} {x:.3} "));
+            let part = |label: &str, x: &Option<f64>| {
+                x.map_or(String::new(), |x| format!("{label} {x:.3} "))
+            };
             bar.set_message(format!("{}{}", part("text", ce), part("picture", mse)));
         }
         TrainEvent::Validation { step, ce, mse } => {
             let part = |x: &Option<f64>| x.map_or("-".into(), |x| format!("{x:.3}"));
-            bar.suspend(|| output.note(&format!("step {step}: held-out text {}, pictures {}", part(ce), part(mse))));
+            bar.suspend(|| {
+                output.note(&format!(
+                    "step {step}: held-out text {}, pictures {}",
+                    part(ce),
+                    part(mse)
+                ))
+            });
         }
-        TrainEvent::Sample { step, prompt, text: Some(text), .. } => {
+        TrainEvent::Sample {
+            step,
+            prompt,
+            text: Some(text),
+            ..
+        } => {
             bar.suspend(|| output.note(&format!("step {step}: {prompt}\n    → {text}")));
         }
-        TrainEvent::Sample { step, file: Some(file), .. } => {
+        TrainEvent::Sample {
+            step,
+            file: Some(file),
+            ..
+        } => {
             bar.suspend(|| output.note(&format!("step {step}: picture {file}")));
         }
         TrainEvent::Note { text } => bar.suspend(|| output.note(text)),

@@ -55,7 +55,11 @@ struct LayerNorm {
 impl LayerNorm {
     fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
         let w = cfg.hidden_size;
-        Ok(Self { weight: vb.get(w, "weight")?, bias: vb.get(w, "bias")?, eps: cfg.layer_norm_eps })
+        Ok(Self {
+            weight: vb.get(w, "weight")?,
+            bias: vb.get(w, "bias")?,
+            eps: cfg.layer_norm_eps,
+        })
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
@@ -99,7 +103,11 @@ impl EncoderLayer {
         let d = w / self.num_heads;
         let normed = self.layer_norm1.forward(xs)?;
         let heads = |linear: &Linear| linear.forward(&normed)?.reshape((n, self.num_heads, d));
-        let (q, k, v) = (heads(&self.q_proj)?, heads(&self.k_proj)?, heads(&self.v_proj)?);
+        let (q, k, v) = (
+            heads(&self.q_proj)?,
+            heads(&self.k_proj)?,
+            heads(&self.v_proj)?,
+        );
         let attended = fused::attention(&q, &k, &v, mask, 1. / (d as f64).sqrt())?;
         let xs = (xs + self.out_proj.forward(&attended.reshape((n, w))?)?)?;
         let hidden = self.fc1.forward(&self.layer_norm2.forward(&xs)?)?;
@@ -127,7 +135,10 @@ impl VisionTower {
         }
         let (w, p) = (cfg.hidden_size, cfg.patch_size);
         if w % cfg.num_attention_heads != 0 {
-            bail!("vit_config.hidden_size {w} does not split into {} heads", cfg.num_attention_heads)
+            bail!(
+                "vit_config.hidden_size {w} does not split into {} heads",
+                cfg.num_attention_heads
+            )
         }
         let side = cfg.image_size / p;
         let embeddings = vb.pp("embeddings");
@@ -190,7 +201,8 @@ impl Connector {
     /// # Errors
     /// When the width differs.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&fused::gelu_tanh(&self.fc1.forward(features)?)?)
+        self.fc2
+            .forward(&fused::gelu_tanh(&self.fc1.forward(features)?)?)
     }
 }
 
@@ -216,8 +228,9 @@ pub fn sincos_table(side: usize, width: usize) -> Result<Tensor> {
         bail!("a position table needs a width divisible by 4, got {width}")
     }
     let quarter = width / 4;
-    let freqs: Vec<f64> =
-        (0..quarter).map(|k| MAX_PERIOD.powf(-(k as f64) / quarter as f64)).collect();
+    let freqs: Vec<f64> = (0..quarter)
+        .map(|k| MAX_PERIOD.powf(-(k as f64) / quarter as f64))
+        .collect();
     let mut values = Vec::with_capacity(side * side * width);
     for row in 0..side {
         for column in 0..side {

@@ -20,7 +20,10 @@ use crate::{
 
 /// One place that holds tensors.
 enum Source {
-    File { tensors: Box<MmapedSafetensors>, names: BTreeSet<String> },
+    File {
+        tensors: Box<MmapedSafetensors>,
+        names: BTreeSet<String>,
+    },
     Gguf(Box<GgufFile>),
     Memory(HashMap<String, Tensor>),
 }
@@ -53,7 +56,12 @@ impl Source {
             Self::Gguf(file) => file.shapes(),
             Self::Memory(tensors) => tensors
                 .iter()
-                .map(|(n, t)| (n.clone(), (t.dims().to_vec(), t.dtype().as_str().to_owned())))
+                .map(|(n, t)| {
+                    (
+                        n.clone(),
+                        (t.dims().to_vec(), t.dtype().as_str().to_owned()),
+                    )
+                })
                 .collect(),
         }
     }
@@ -96,7 +104,9 @@ pub struct Weights {
 
 impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Weights").field("sources", &self.sources.len()).finish_non_exhaustive()
+        f.debug_struct("Weights")
+            .field("sources", &self.sources.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +138,10 @@ impl Weights {
             source,
             path: path.to_path_buf(),
         })?;
-        #[expect(unsafe_code, reason = "mapping a file; Troupe never writes to a mapped file")]
+        #[expect(
+            unsafe_code,
+            reason = "mapping a file; Troupe never writes to a mapped file"
+        )]
         // SAFETY: weights are replaced by renaming a new file over them, never written in place.
         let mapped = unsafe { MmapedSafetensors::new(path) };
         let tensors = mapped.map_err(|e| ModelError::Malformed {
@@ -136,8 +149,15 @@ impl Weights {
             reason: format!("{e}; it may be incomplete: copy or download it again"),
             path: path.to_path_buf(),
         })?;
-        let names = tensors.tensors().into_iter().map(|(name, _)| name).collect();
-        self.sources.push(Source::File { tensors: Box::new(tensors), names });
+        let names = tensors
+            .tensors()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        self.sources.push(Source::File {
+            tensors: Box::new(tensors),
+            names,
+        });
         Ok(self)
     }
 
@@ -146,7 +166,8 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read or is truncated.
     pub fn gguf(mut self, path: &Path) -> ModelResult<Self> {
-        self.sources.push(Source::Gguf(Box::new(GgufFile::open(path)?)));
+        self.sources
+            .push(Source::Gguf(Box::new(GgufFile::open(path)?)));
         Ok(self)
     }
 
@@ -158,7 +179,10 @@ impl Weights {
 
     /// Answers every request with a tensor without storage and records what was asked for.
     pub fn recorder() -> Self {
-        Self { is_recorder: true, ..Self::new() }
+        Self {
+            is_recorder: true,
+            ..Self::new()
+        }
     }
 
     /// Names and shapes that were asked of a recorder.
@@ -230,7 +254,9 @@ impl Weights {
 
     fn fetch(&self, shape: &Shape, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         if self.is_recorder {
-            self.ledger().recorded.insert(name.into(), shape.dims().to_vec());
+            self.ledger()
+                .recorded
+                .insert(name.into(), shape.dims().to_vec());
             return placeholder(shape, device);
         }
         if let Some(tensor) = self.ledger().cache.get(name) {
@@ -250,7 +276,12 @@ impl Weights {
     }
 
     fn read(&self, shape: &Shape, name: &str, device: &Device) -> Result<Tensor> {
-        let Some(source) = self.sources.iter().rev().find(|source| source.contains(name)) else {
+        let Some(source) = self
+            .sources
+            .iter()
+            .rev()
+            .find(|source| source.contains(name))
+        else {
             return match &self.fresh {
                 Some((chosen, seed)) if chosen(name) => {
                     self.ledger().fresh.push(name.into());
@@ -285,7 +316,12 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
     if !tensor.dtype().is_float() {
         return Ok(true);
     }
-    let max = tensor.flatten_all()?.abs()?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+    let max = tensor
+        .flatten_all()?
+        .abs()?
+        .to_dtype(DType::F32)?
+        .sum_all()?
+        .to_scalar::<f32>()?;
     Ok(max.is_finite())
 }
 
@@ -304,7 +340,9 @@ fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result
     if is_norm {
         return Tensor::ones(shape, DType::F32, device);
     }
-    let zero = ["o_proj", "down_proj", "llm2vae"].iter().any(|part| name.contains(part));
+    let zero = ["o_proj", "down_proj", "llm2vae"]
+        .iter()
+        .any(|part| name.contains(part));
     if zero {
         return Tensor::zeros(shape, DType::F32, device);
     }
@@ -351,7 +389,11 @@ pub fn hash_files(paths: &[PathBuf]) -> ModelResult<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut hasher = blake3::Hasher::new();
     for path in paths {
-        let io = |source| ModelError::Io { what: "a model file", source, path: path.clone() };
+        let io = |source| ModelError::Io {
+            what: "a model file",
+            source,
+            path: path.clone(),
+        };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -376,7 +418,10 @@ mod tests {
     use super::*;
 
     fn weights(tensors: &[(&str, Tensor)]) -> Arc<Weights> {
-        let tensors = tensors.iter().map(|(n, t)| ((*n).to_owned(), t.clone())).collect();
+        let tensors = tensors
+            .iter()
+            .map(|(n, t)| ((*n).to_owned(), t.clone()))
+            .collect();
         Arc::new(Weights::new().memory(tensors))
     }
 
@@ -384,7 +429,11 @@ mod tests {
     fn reports_every_kind_of_difference() -> Result<()> {
         let dev = Device::Cpu;
         let nan = Tensor::new(&[f32::NAN, 1.], &dev)?;
-        let w = weights(&[("a", nan), ("b", Tensor::zeros(3, DType::F32, &dev)?), ("d", Tensor::zeros(1, DType::F32, &dev)?)]);
+        let w = weights(&[
+            ("a", nan),
+            ("b", Tensor::zeros(3, DType::F32, &dev)?),
+            ("d", Tensor::zeros(1, DType::F32, &dev)?),
+        ]);
         let vb = w.builder(DType::F32, &dev);
         vb.get(2, "a")?;
         vb.get(4, "b")?;

@@ -14,14 +14,30 @@ pub(crate) struct MatRef<'a> {
 
 /// Index just past the last element of a view.
 fn extent(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> usize {
-    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
+    if rows == 0 || columns == 0 {
+        0
+    } else {
+        (rows - 1) * row_stride + (columns - 1) * column_stride + 1
+    }
 }
 
 impl<'a> MatRef<'a> {
     /// `rows` rows of `columns` neighbouring values, `row_stride` apart, from `offset` on.
-    pub(crate) fn rows(data: &'a [f32], offset: usize, rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn rows(
+        data: &'a [f32],
+        offset: usize,
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
         let end = offset + extent(rows, columns, row_stride, 1);
-        Self { data: &data[offset..end], rows, columns, row_stride, column_stride: 1 }
+        Self {
+            data: &data[offset..end],
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
     }
 
     /// The transposed view.
@@ -46,16 +62,31 @@ pub(crate) struct MatMut<'a> {
 
 impl<'a> MatMut<'a> {
     /// As [`MatRef::rows`].
-    pub(crate) fn rows(data: &'a mut [f32], offset: usize, rows: usize, columns: usize, row_stride: usize) -> Self {
+    pub(crate) fn rows(
+        data: &'a mut [f32],
+        offset: usize,
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
         assert!(row_stride >= columns, "rows of an output must not overlap");
         let end = offset + extent(rows, columns, row_stride, 1);
-        Self { data: &mut data[offset..end], rows, columns, row_stride }
+        Self {
+            data: &mut data[offset..end],
+            rows,
+            columns,
+            row_stride,
+        }
     }
 }
 
 /// `out = keep · out + scale · a b`.
 pub(crate) fn gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef) {
-    assert_eq!((a.rows, b.columns, a.columns), (out.rows, out.columns, b.rows), "matrix product shapes");
+    assert_eq!(
+        (a.rows, b.columns, a.columns),
+        (out.rows, out.columns, b.rows),
+        "matrix product shapes"
+    );
     if out.rows == 0 || out.columns == 0 {
         return;
     }
@@ -99,9 +130,21 @@ mod tests {
         let b = [1., 0., 2., 1.];
         let mut out = [100f32; 5];
         let view = MatRef::rows(&a, 0, 2, 2, 3);
-        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 0., 1., view, MatRef::rows(&b, 0, 2, 2, 2).t());
+        gemm(
+            MatMut::rows(&mut out, 0, 2, 2, 3),
+            0.,
+            1.,
+            view,
+            MatRef::rows(&b, 0, 2, 2, 2).t(),
+        );
         assert_eq!(out, [1., 4., 100., 3., 10.]);
-        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 1., 2., view, MatRef::rows(&b, 0, 2, 2, 2).t());
+        gemm(
+            MatMut::rows(&mut out, 0, 2, 2, 3),
+            1.,
+            2.,
+            view,
+            MatRef::rows(&b, 0, 2, 2, 2).t(),
+        );
         assert_eq!(out, [3., 12., 100., 9., 30.]);
     }
 }

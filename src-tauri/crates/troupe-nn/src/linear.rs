@@ -56,12 +56,20 @@ impl Linear {
         {
             bail!("linear: bias has {} values for {o} outputs", bias.dims1()?)
         }
-        Ok(Self { weight: Weight::Dense(weight), bias, lora: None })
+        Ok(Self {
+            weight: Weight::Dense(weight),
+            bias,
+            lora: None,
+        })
     }
 
     /// A layer over an already quantised weight.
     pub fn from_quantised(weight: QLinear, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::Quantised(weight), bias, lora: None }
+        Self {
+            weight: Weight::Quantised(weight),
+            bias,
+            lora: None,
+        }
     }
 
     /// Output and input width (o, i).
@@ -137,7 +145,9 @@ impl Linear {
     /// # Errors
     /// When the weight is quantised: merging would round it.
     pub fn merge(&mut self) -> Result<()> {
-        let Some(lora) = self.lora.take() else { return Ok(()) };
+        let Some(lora) = self.lora.take() else {
+            return Ok(());
+        };
         match &self.weight {
             Weight::Dense(w) => {
                 self.weight = Weight::Dense((w + lora.delta()?.to_dtype(w.dtype())?)?);
@@ -168,7 +178,8 @@ impl Linear {
     /// candle would compute it and throw it away.
     fn product(xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let is_frozen = !weight.track_op();
-        let on_cpu = xs.device().is_cpu() && xs.dtype() == DType::F32 && weight.dtype() == DType::F32;
+        let on_cpu =
+            xs.device().is_cpu() && xs.dtype() == DType::F32 && weight.dtype() == DType::F32;
         if is_frozen && on_cpu && xs.track_op() {
             xs.contiguous()?.apply_op1(FrozenProduct(weight.clone()))
         } else {
@@ -206,7 +217,9 @@ impl CustomOp1 for FrozenProduct {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = xs else { bail!("a frozen linear takes f32 values") };
+        let CpuStorage::F32(values) = xs else {
+            bail!("a frozen linear takes f32 values")
+        };
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a frozen linear takes contiguous values")
         };
@@ -224,8 +237,8 @@ impl CustomOp1 for FrozenProduct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use crate::fused::check::{assert_same_gradients, var};
+    use candle_core::Device;
 
     #[test]
     fn a_frozen_weight_passes_the_same_gradient_on() -> Result<()> {

@@ -24,7 +24,11 @@ impl AttnSpan {
 
     /// How many of the span's keys, in order, its query number `row` sees.
     pub fn num_visible(&self, row: usize) -> usize {
-        let hidden = if self.causal { self.queries.len() - 1 - row } else { 0 };
+        let hidden = if self.causal {
+            self.queries.len() - 1 - row
+        } else {
+            0
+        };
         self.num_keys() - hidden
     }
 }
@@ -44,14 +48,34 @@ impl AttnMask {
     /// Every query sees every key.
     pub fn full(num_queries: usize, num_keys: usize) -> Self {
         let keys = std::iter::once(0..num_keys).collect();
-        Self { num_queries, num_keys, spans: vec![AttnSpan { queries: 0..num_queries, keys, causal: false }] }
+        Self {
+            num_queries,
+            num_keys,
+            spans: vec![AttnSpan {
+                queries: 0..num_queries,
+                keys,
+                causal: false,
+            }],
+        }
     }
 
     /// `num_past` keys seen by all, then one key per query seen by it and the later ones.
     pub fn causal(num_queries: usize, num_past: usize) -> Self {
         let num_keys = num_past + num_queries;
-        let keys = if num_past > 0 { vec![0..num_past, num_past..num_keys] } else { vec![0..num_keys] };
-        Self { num_queries, num_keys, spans: vec![AttnSpan { queries: 0..num_queries, keys, causal: true }] }
+        let keys = if num_past > 0 {
+            vec![0..num_past, num_past..num_keys]
+        } else {
+            vec![0..num_keys]
+        };
+        Self {
+            num_queries,
+            num_keys,
+            spans: vec![AttnSpan {
+                queries: 0..num_queries,
+                keys,
+                causal: true,
+            }],
+        }
     }
 
     /// Checks the promises of the field docs.
@@ -62,10 +86,17 @@ impl AttnMask {
         let mut next = 0;
         for span in &self.spans {
             if span.queries.start != next || span.queries.is_empty() {
-                bail!("attention spans must cover the queries in order, got {:?} at {next}", span.queries)
+                bail!(
+                    "attention spans must cover the queries in order, got {:?} at {next}",
+                    span.queries
+                )
             }
             next = span.queries.end;
-            if span.keys.iter().any(|r| r.start > r.end || r.end > self.num_keys) {
+            if span
+                .keys
+                .iter()
+                .any(|r| r.start > r.end || r.end > self.num_keys)
+            {
                 bail!("attention keys {:?} exceed {}", span.keys, self.num_keys)
             }
             if span.causal && span.keys.last().map(Range::len) != Some(span.queries.len()) {
@@ -76,7 +107,10 @@ impl AttnMask {
             }
         }
         if next != self.num_queries {
-            bail!("attention spans cover {next} of {} queries", self.num_queries)
+            bail!(
+                "attention spans cover {next} of {} queries",
+                self.num_queries
+            )
         }
         Ok(())
     }
@@ -89,7 +123,11 @@ impl AttnMask {
         let mut cells = vec![f32::NEG_INFINITY; self.num_queries * self.num_keys];
         for span in &self.spans {
             for (row, query) in span.queries.clone().enumerate() {
-                let seen = span.keys.iter().flat_map(Clone::clone).take(span.num_visible(row));
+                let seen = span
+                    .keys
+                    .iter()
+                    .flat_map(Clone::clone)
+                    .take(span.num_visible(row));
                 seen.for_each(|key| cells[query * self.num_keys + key] = 0.);
             }
         }
@@ -103,7 +141,9 @@ mod tests {
 
     #[test]
     fn causal_is_aligned_to_the_end() -> Result<()> {
-        let dense = AttnMask::causal(2, 1).dense(DType::F32, &Device::Cpu)?.to_vec2::<f32>()?;
+        let dense = AttnMask::causal(2, 1)
+            .dense(DType::F32, &Device::Cpu)?
+            .to_vec2::<f32>()?;
         assert_eq!(dense, [[0., 0., f32::NEG_INFINITY], [0., 0., 0.]]);
         Ok(())
     }

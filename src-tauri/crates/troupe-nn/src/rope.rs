@@ -21,10 +21,15 @@ pub fn rope_tables(
     let freqs: Vec<f32> = (0..half)
         .map(|j| theta.powf(-2. * j as f64 / head_dim as f64) as f32)
         .collect();
-    let angles = positions.iter().flat_map(|p| freqs.iter().map(move |f| *p as f32 * f));
+    let angles = positions
+        .iter()
+        .flat_map(|p| freqs.iter().map(move |f| *p as f32 * f));
     let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos(), a.sin())).unzip();
     let shape = (positions.len(), half);
-    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+    Ok((
+        Tensor::from_vec(cos, shape, device)?,
+        Tensor::from_vec(sin, shape, device)?,
+    ))
 }
 
 #[cfg(test)]

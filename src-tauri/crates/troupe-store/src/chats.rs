@@ -72,7 +72,10 @@ impl Store {
 
     fn update_chat(&self, id: &str, sql: &str, value: &dyn rusqlite::ToSql) -> Result<()> {
         match self.connection.execute(sql, rusqlite::params![id, value])? {
-            0 => Err(StoreError::NotFound { what: "chat", id: id.into() }),
+            0 => Err(StoreError::NotFound {
+                what: "chat",
+                id: id.into(),
+            }),
             _ => Ok(()),
         }
     }
@@ -90,7 +93,11 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn delete_chat(&self, id: &str) -> Result<()> {
-        self.update_chat(id, "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1", &now_ms())
+        self.update_chat(
+            id,
+            "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1",
+            &now_ms(),
+        )
     }
 
     /// Brings a deleted chat back.
@@ -98,11 +105,23 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn restore_chat(&self, id: &str) -> Result<()> {
-        self.update_chat(id, "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1", &None::<i64>)
+        self.update_chat(
+            id,
+            "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1",
+            &None::<i64>,
+        )
     }
 
     pub(crate) fn set_leaf(&self, chat_id: &str, leaf: &str) -> Result<()> {
-        self.update_chat(chat_id, "UPDATE chats SET active_leaf = ?2 WHERE id = ?1", &leaf)?;
-        self.update_chat(chat_id, "UPDATE chats SET updated_ms = ?2 WHERE id = ?1", &now_ms())
+        self.update_chat(
+            chat_id,
+            "UPDATE chats SET active_leaf = ?2 WHERE id = ?1",
+            &leaf,
+        )?;
+        self.update_chat(
+            chat_id,
+            "UPDATE chats SET updated_ms = ?2 WHERE id = ?1",
+            &now_ms(),
+        )
     }
 }

@@ -30,7 +30,9 @@ pub enum StoreError {
         kept: PathBuf,
     },
     /// The file was written by a newer version.
-    #[error("the chat database has version {found}, this program knows {known}; update the program")]
+    #[error(
+        "the chat database has version {found}, this program knows {known}; update the program"
+    )]
     TooNew {
         /// Version in the file.
         found: i64,
@@ -97,7 +99,10 @@ impl Store {
                     source,
                     path: path.to_path_buf(),
                 })?;
-                Err(StoreError::Damaged { reason: error.to_string(), kept })
+                Err(StoreError::Damaged {
+                    reason: error.to_string(),
+                    kept,
+                })
             }
             other => other,
         }
@@ -133,12 +138,18 @@ impl Store {
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt))
+    matches!(
+        error.sqlite_error_code(),
+        Some(NotADatabase | DatabaseCorrupt)
+    )
 }
 
 fn found<T>(what: &'static str, id: &str, result: rusqlite::Result<T>) -> Result<T> {
     match result {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound { what, id: id.into() }),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound {
+            what,
+            id: id.into(),
+        }),
         other => Ok(other?),
     }
 }
@@ -167,12 +178,18 @@ mod tests {
         let store = Store::open(&path)?;
         assert_eq!(store.recover()?, 1);
         let thread = store.thread(&chat)?;
-        assert_eq!(thread.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["Hi", "Woof!"]);
+        assert_eq!(
+            thread.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(),
+            ["Hi", "Woof!"]
+        );
         let alternatives = store.alternatives(&second)?;
         assert_eq!(alternatives.len(), 2);
         store.select(&alternatives[0].id)?;
         let thread = store.thread(&chat)?;
-        assert_eq!((thread[1].text.as_str(), thread[1].state), ("Wo", MessageState::Stopped));
+        assert_eq!(
+            (thread[1].text.as_str(), thread[1].state),
+            ("Wo", MessageState::Stopped)
+        );
         assert_eq!(store.search("woof", None, 10)?.len(), 1);
         std::fs::remove_file(&path).ok();
         Ok(())
@@ -187,7 +204,10 @@ mod tests {
         assert!(store.chats(None)?.is_empty());
         store.restore_chat(&chat.id)?;
         assert_eq!(store.chats(Some("bo"))?.len(), 1);
-        assert!(matches!(store.chat("nope"), Err(StoreError::NotFound { .. })));
+        assert!(matches!(
+            store.chat("nope"),
+            Err(StoreError::NotFound { .. })
+        ));
         std::fs::remove_file(&path).ok();
         Ok(())
     }
@@ -197,7 +217,9 @@ mod tests {
         let path = scratch("damaged.db");
         std::fs::write(&path, vec![7u8; 4096]).expect("a scratch file");
         let error = Store::open(&path).expect_err("no database");
-        let StoreError::Damaged { kept, .. } = &error else { panic!("{error}") };
+        let StoreError::Damaged { kept, .. } = &error else {
+            panic!("{error}")
+        };
         assert!(kept.exists() && !path.exists());
         std::fs::remove_file(kept).ok();
         assert!(Store::open(&path).is_ok());

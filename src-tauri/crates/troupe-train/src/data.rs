@@ -79,7 +79,12 @@ struct Pictures {
 }
 
 impl Pictures {
-    fn latents(&mut self, model: &Model, path: &PathBuf, seed: u64) -> TrainResult<(Tensor, usize, usize)> {
+    fn latents(
+        &mut self,
+        model: &Model,
+        path: &PathBuf,
+        seed: u64,
+    ) -> TrainResult<(Tensor, usize, usize)> {
         if let Some(found) = self.latents.get(path) {
             return Ok(found.clone());
         }
@@ -97,7 +102,11 @@ impl Pictures {
         let patch = model.config().vit_config.patch_size;
         let (_, height, width) = pixels.dims3()?;
         let features = model.network().vision_features(&pixels)?.detach();
-        let made = VisionInput::Features { features, rows: height / patch, columns: width / patch };
+        let made = VisionInput::Features {
+            features,
+            rows: height / patch,
+            columns: width / patch,
+        };
         self.features.insert(path.clone(), made.clone());
         Ok(made)
     }
@@ -115,11 +124,21 @@ impl TrainingData {
             match sample.group {
                 SampleGroup::Text => {
                     let made = text_sample(model, sample, &mut pictures)?;
-                    if sample.held_out { data.held_text.push(made) } else { data.text.push(made) }
+                    if sample.held_out {
+                        data.held_text.push(made)
+                    } else {
+                        data.text.push(made)
+                    }
                 }
                 SampleGroup::Picture => {
-                    let Some(made) = picture_sample(model, sample, &mut pictures, seed)? else { continue };
-                    if sample.held_out { data.held_pictures.push(made) } else { data.pictures.push(made) }
+                    let Some(made) = picture_sample(model, sample, &mut pictures, seed)? else {
+                        continue;
+                    };
+                    if sample.held_out {
+                        data.held_pictures.push(made)
+                    } else {
+                        data.pictures.push(made)
+                    }
                 }
             }
         }
@@ -127,17 +146,29 @@ impl TrainingData {
     }
 }
 
-fn text_sample(model: &Model, sample: &TrainingSample, pictures: &mut Pictures) -> TrainResult<TextSample> {
+fn text_sample(
+    model: &Model,
+    sample: &TrainingSample,
+    pictures: &mut Pictures,
+) -> TrainResult<TextSample> {
     let (mut blocks, mut num_tokens, mut prompt) = (Vec::new(), 0, String::new());
     for block in &sample.blocks {
         match block {
-            SampleBlock::Text { role: who, text, loss, .. } => {
+            SampleBlock::Text {
+                role: who,
+                text,
+                loss,
+                ..
+            } => {
                 let (ids, from) = model.tokenizer().text_block(role(*who), text)?;
                 num_tokens += ids.len();
                 if *who == SampleRole::Prompt {
                     prompt.clone_from(text);
                 }
-                blocks.push(SequenceBlock::Text { ids, loss_from: loss.then_some(from) });
+                blocks.push(SequenceBlock::Text {
+                    ids,
+                    loss_from: loss.then_some(from),
+                });
             }
             SampleBlock::Vit { picture } | SampleBlock::Vae { picture, .. } => {
                 let input = pictures.features(model, picture)?;
@@ -148,7 +179,13 @@ fn text_sample(model: &Model, sample: &TrainingSample, pictures: &mut Pictures) 
             }
         }
     }
-    Ok(TextSample { id: sample.id.clone(), kind: sample.kind, blocks, num_tokens, prompt })
+    Ok(TextSample {
+        id: sample.id.clone(),
+        kind: sample.kind,
+        blocks,
+        num_tokens,
+        prompt,
+    })
 }
 
 fn picture_sample(
@@ -160,12 +197,19 @@ fn picture_sample(
     let (mut caption, mut target) = (None, None);
     for block in &sample.blocks {
         match block {
-            SampleBlock::Text { role: who, text, .. } => caption = Some((role(*who), text)),
-            SampleBlock::Vae { picture, loss: true } => target = Some(picture),
+            SampleBlock::Text {
+                role: who, text, ..
+            } => caption = Some((role(*who), text)),
+            SampleBlock::Vae {
+                picture,
+                loss: true,
+            } => target = Some(picture),
             SampleBlock::Vae { .. } | SampleBlock::Vit { .. } => {}
         }
     }
-    let (Some((who, text)), Some(picture)) = (caption, target) else { return Ok(None) };
+    let (Some((who, text)), Some(picture)) = (caption, target) else {
+        return Ok(None);
+    };
     let (ids, _) = model.tokenizer().text_block(who, text)?;
     let (latents, rows, columns) = pictures.latents(model, picture, seed)?;
     Ok(Some(PictureSample {
@@ -202,7 +246,11 @@ const MAX_EPOCHS: u64 = 1 << 24;
 impl Deck {
     /// A deck of `len` items; `salt` keeps decks of one run apart.
     pub fn new(seed: u64, salt: u64, len: usize, state: DeckState) -> Self {
-        let mut deck = Self { seed: seed ^ salt.rotate_left(32), state, order: Vec::new() };
+        let mut deck = Self {
+            seed: seed ^ salt.rotate_left(32),
+            state,
+            order: Vec::new(),
+        };
         deck.order = deck.shuffled(len);
         deck
     }
@@ -216,7 +264,10 @@ impl Deck {
     /// The next item; none when the deck is empty.
     pub fn draw(&mut self) -> Option<usize> {
         if self.state.drawn == self.order.len() {
-            self.state = DeckState { epoch: self.state.epoch + 1, drawn: 0 };
+            self.state = DeckState {
+                epoch: self.state.epoch + 1,
+                drawn: 0,
+            };
             self.order = self.shuffled(self.order.len());
         }
         let item = self.order.get(self.state.drawn).copied();
@@ -248,7 +299,7 @@ mod tests {
     #[test]
     fn a_restored_deck_goes_on_where_it_stood() {
         let mut deck = Deck::new(3, 0, 7, DeckState::default());
-        (0..9).for_each(|_| drop(deck.draw()));
+        (0..9).for_each(|_| assert!(deck.draw().is_some()));
         let mut restored = Deck::new(3, 0, 7, deck.state());
         let rest = |deck: &mut Deck| (0..9).map(|_| deck.draw()).collect::<Vec<_>>();
         assert_eq!(rest(&mut deck), rest(&mut restored));

@@ -17,7 +17,11 @@ pub struct LoraConfig {
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32., learning_rate: 1e-3 }
+        Self {
+            rank: 16,
+            alpha: 32.,
+            learning_rate: 1e-3,
+        }
     }
 }
 
@@ -86,7 +90,9 @@ pub struct SftRecipe {
 impl Default for SftRecipe {
     /// The recipe of `mini`.
     fn default() -> Self {
-        use SampleKind::{KnowledgeQa, PicturePlain, PictureScene, PictureThinking, RolePlay, Thinking};
+        use SampleKind::{
+            KnowledgeQa, PicturePlain, PictureScene, PictureThinking, RolePlay, Thinking,
+        };
         Self {
             num_steps: 400,
             warmup_steps: 20,
@@ -100,12 +106,22 @@ impl Default for SftRecipe {
             condition_dropout: 0.1,
             ce_weight: 1.,
             mse_weight: 1.,
-            time: TimeDraw { mean: 0.8, std: 0.8 },
+            time: TimeDraw {
+                mean: 0.8,
+                std: 0.8,
+            },
             max_grad_norm: 1.,
             weight_decay: 0.,
             sample_every: 100,
             checkpoint_every: 100,
-            kinds: vec![RolePlay, Thinking, KnowledgeQa, PicturePlain, PictureScene, PictureThinking],
+            kinds: vec![
+                RolePlay,
+                Thinking,
+                KnowledgeQa,
+                PicturePlain,
+                PictureScene,
+                PictureThinking,
+            ],
             held_out_share: 0.1,
         }
     }
@@ -119,7 +135,11 @@ impl SftRecipe {
             num_steps: 501,
             warmup_steps: 0,
             final_lr_share: 1.,
-            lora: LoraConfig { rank: 64, alpha: 128., learning_rate: 1e-4 },
+            lora: LoraConfig {
+                rank: 64,
+                alpha: 128.,
+                learning_rate: 1e-4,
+            },
             gen_learning_rate: 2e-5,
             text_tokens: 512,
             text_every: 1,
@@ -127,7 +147,10 @@ impl SftRecipe {
             condition_refresh: 0,
             ce_weight: 0.25,
             time: TimeDraw::default(),
-            kinds: SampleKind::ALL.into_iter().filter(|k| *k != SampleKind::PictureDescription).collect(),
+            kinds: SampleKind::ALL
+                .into_iter()
+                .filter(|k| *k != SampleKind::PictureDescription)
+                .collect(),
             sample_every: 100,
             checkpoint_every: 100,
             ..Self::default()
@@ -152,7 +175,12 @@ mod tests {
 
     #[test]
     fn the_rate_rises_then_falls_to_its_share() {
-        let recipe = SftRecipe { num_steps: 110, warmup_steps: 10, final_lr_share: 0.1, ..Default::default() };
+        let recipe = SftRecipe {
+            num_steps: 110,
+            warmup_steps: 10,
+            final_lr_share: 0.1,
+            ..Default::default()
+        };
         assert!((recipe.lr_share(0) - 0.1).abs() < 1e-9);
         assert!((recipe.lr_share(9) - 1.).abs() < 1e-9);
         assert!((recipe.lr_share(60) - 0.55).abs() < 1e-9); // half way: (1 + 0.1) / 2

@@ -44,7 +44,9 @@ use crate::{
     error::{TrainError, TrainResult},
     events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
     recipe::SftRecipe,
-    sequence::{FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts},
+    sequence::{
+        FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
+    },
 };
 
 /// Everything that determines a run; `run.toml` of its folder.
@@ -81,7 +83,9 @@ struct State {
 
 /// Weights of the generation side, which are trained in full.
 fn is_generation(name: &str) -> bool {
-    ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"].iter().any(|part| name.contains(part))
+    ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// Linear layers of the understanding expert that carry low-rank updates.
@@ -102,7 +106,8 @@ pub fn load_trainable(
     let config = ModelConfig::from_dir(model_dir)?;
     let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
     let names = &config.special_token_names;
-    let tokenizer = TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
+    let tokenizer =
+        TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
     let weights = Arc::new(files.source()?.trainable(trainable));
     let network = Network::load(&config, &weights.builder(DType::F32, &device))?;
     let mismatch = weights.mismatch(|_| true);
@@ -111,11 +116,19 @@ pub fn load_trainable(
     }
     let codec = load_codec(&config, files.codec.as_deref(), model_dir, &device)?;
     let base_hash = hash_files(&files.all())?;
-    Ok((Model::from_parts(network, codec, tokenizer, base_hash), weights.vars()))
+    Ok((
+        Model::from_parts(network, codec, tokenizer, base_hash),
+        weights.vars(),
+    ))
 }
 
 /// Initial down projections: uniform in ±√(1 / width), as PEFT's default.
-fn attach_loras(model: &mut Model, rank: usize, alpha: f64, seed: u64) -> TrainResult<BTreeMap<String, Var>> {
+fn attach_loras(
+    model: &mut Model,
+    rank: usize,
+    alpha: f64,
+    seed: u64,
+) -> TrainResult<BTreeMap<String, Var>> {
     let mut vars = BTreeMap::new();
     let mut index = 0;
     model.network_mut().visit_linears(&mut |module, linear| {
@@ -126,12 +139,17 @@ fn attach_loras(model: &mut Model, rank: usize, alpha: f64, seed: u64) -> TrainR
         let bound = 1. / (i as f64).sqrt();
         let mut noise = Noise::new(seed, Stream::Weights, index);
         index += 1;
-        let values: Vec<f32> =
-            (0..rank * i).map(|_| ((noise.uniform() * 2. - 1.) * bound) as f32).collect();
+        let values: Vec<f32> = (0..rank * i)
+            .map(|_| ((noise.uniform() * 2. - 1.) * bound) as f32)
+            .collect();
         let a = Var::from_tensor(&Tensor::from_vec(values, (rank, i), &Device::Cpu)?)?;
         let b = Var::zeros((o, rank), DType::F32, &Device::Cpu)?;
         let (ta, tb) = (a.as_tensor().clone(), b.as_tensor().clone());
-        linear.attach(Lora { a: ta, b: tb, scale: alpha / rank as f64 })?;
+        linear.attach(Lora {
+            a: ta,
+            b: tb,
+            scale: alpha / rank as f64,
+        })?;
         vars.insert(format!("{module}.lora_A"), a);
         vars.insert(format!("{module}.lora_B"), b);
         Ok(())
@@ -193,7 +211,9 @@ pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
 }
 
 fn phase(watch: Watcher, label: &str) {
-    watch(TrainEvent::Phase { label: label.into() });
+    watch(TrainEvent::Phase {
+        label: label.into(),
+    });
 }
 
 impl<'a> Run<'a> {
@@ -201,8 +221,9 @@ impl<'a> Run<'a> {
         let recipe = &job.recipe;
         let character = Character::load(&job.character_dir)?;
         let trains_gen = recipe.gen_learning_rate > 0.;
-        let (mut model, gen_vars) =
-            load_trainable(&job.model_dir, move |name| trains_gen && is_generation(name))?;
+        let (mut model, gen_vars) = load_trainable(&job.model_dir, move |name| {
+            trains_gen && is_generation(name)
+        })?;
         let lora_vars = attach_loras(&mut model, recipe.lora.rank, recipe.lora.alpha, job.seed)?;
         phase(watch, "reading pictures and dialogue");
         let options = SampleOptions {
@@ -219,10 +240,21 @@ impl<'a> Run<'a> {
                 character.name
             )));
         }
-        let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
-        let config = AdamWConfig { eps: 1e-8, weight_decay: recipe.weight_decay, ..Default::default() };
+        let all = lora_vars
+            .iter()
+            .chain(&gen_vars)
+            .map(|(n, v)| (n.clone(), v.clone()));
+        let config = AdamWConfig {
+            eps: 1e-8,
+            weight_decay: recipe.weight_decay,
+            ..Default::default()
+        };
         let optimiser = AdamW::new(all, config, |name| {
-            if name.contains(".lora_") { recipe.lora.learning_rate } else { recipe.gen_learning_rate }
+            if name.contains(".lora_") {
+                recipe.lora.learning_rate
+            } else {
+                recipe.gen_learning_rate
+            }
         });
         let decks = (DeckState::default(), DeckState::default());
         let mut run = Self {
@@ -255,14 +287,20 @@ impl<'a> Run<'a> {
     /// Takes up the newest checkpoint; false when there is none.
     fn resume(&mut self) -> TrainResult<bool> {
         let dir = self.job.run_dir.join(CHECKPOINTS);
-        let Some((tensors, state)) = checkpoint::load_latest::<State>(&dir)? else { return Ok(false) };
+        let Some((tensors, state)) = checkpoint::load_latest::<State>(&dir)? else {
+            return Ok(false);
+        };
         let missing = |name: &str| TrainError::Malformed {
             what: "the checkpoint",
             reason: format!("it does not hold {name}; it belongs to another recipe"),
             path: dir.clone(),
         };
         for (name, var) in self.vars() {
-            var.set(tensors.get(&format!("weight.{name}")).ok_or_else(|| missing(name))?)?;
+            var.set(
+                tensors
+                    .get(&format!("weight.{name}"))
+                    .ok_or_else(|| missing(name))?,
+            )?;
         }
         self.optimiser.load_state(&tensors, state.optimiser_steps)?;
         self.condition_loras = tensors
@@ -288,9 +326,17 @@ impl<'a> Run<'a> {
             pictures: self.picture_deck.state(),
             optimiser_steps: self.optimiser.num_steps(),
         };
-        let folder = checkpoint::save(&self.job.run_dir.join(CHECKPOINTS), self.step, &tensors, &state)?;
+        let folder = checkpoint::save(
+            &self.job.run_dir.join(CHECKPOINTS),
+            self.step,
+            &tensors,
+            &state,
+        )?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        watch(TrainEvent::Checkpoint { step: self.step, file: format!("{CHECKPOINTS}/{name}") });
+        watch(TrainEvent::Checkpoint {
+            step: self.step,
+            file: format!("{CHECKPOINTS}/{name}"),
+        });
         Ok(())
     }
 
@@ -300,7 +346,10 @@ impl<'a> Run<'a> {
             let measured = self.train_step()?;
             self.step += 1;
             if !measured.loss.is_finite() {
-                return Err(TrainError::Diverged { step: self.step, loss: measured.loss });
+                return Err(TrainError::Diverged {
+                    step: self.step,
+                    loss: measured.loss,
+                });
             }
             let control = watch(TrainEvent::Step {
                 step: self.step,
@@ -333,9 +382,14 @@ impl<'a> Run<'a> {
     fn train_step(&mut self) -> TrainResult<Measured> {
         let recipe = &self.job.recipe;
         let has_text = recipe.text_every > 0 && self.step % recipe.text_every == 0;
-        let text = if has_text { self.draw_text() } else { Vec::new() };
-        let pictures: Vec<usize> =
-            (0..recipe.pictures).filter_map(|_| self.picture_deck.draw()).collect();
+        let text = if has_text {
+            self.draw_text()
+        } else {
+            Vec::new()
+        };
+        let pictures: Vec<usize> = (0..recipe.pictures)
+            .filter_map(|_| self.picture_deck.draw())
+            .collect();
         let (ce, mse) = if recipe.condition_refresh == 0 {
             self.joint_losses(&text, &pictures)?
         } else {
@@ -354,7 +408,12 @@ impl<'a> Run<'a> {
             }
         }
         let Some(loss) = loss else {
-            return Ok(Measured { loss: 0., ce: None, mse: None, grad_norm: 0. });
+            return Ok(Measured {
+                loss: 0.,
+                ce: None,
+                mse: None,
+                grad_norm: 0.,
+            });
         };
         let grads: GradStore = loss.backward()?;
         let grad_norm = self.optimiser.grad_norm(&grads)?;
@@ -367,7 +426,8 @@ impl<'a> Run<'a> {
         };
         if measured.loss.is_finite() && grad_norm.is_finite() {
             let clip = (recipe.max_grad_norm / (grad_norm + 1e-6)).min(1.);
-            self.optimiser.step(&grads, recipe.lr_share(self.step), clip)?;
+            self.optimiser
+                .step(&grads, recipe.lr_share(self.step), clip)?;
         }
         Ok(measured)
     }
@@ -376,7 +436,9 @@ impl<'a> Run<'a> {
     fn draw_text(&mut self) -> Vec<usize> {
         let (mut chosen, mut tokens) = (Vec::new(), 0);
         while tokens < self.job.recipe.text_tokens && chosen.len() < self.data.text.len() {
-            let Some(index) = self.text_deck.draw() else { break };
+            let Some(index) = self.text_deck.draw() else {
+                break;
+            };
             tokens += self.data.text[index].num_tokens;
             chosen.push(index);
         }
@@ -392,15 +454,20 @@ impl<'a> Run<'a> {
     fn flow_target(&self, slot: usize, latents: &Tensor) -> TrainResult<FlowTarget> {
         let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
         let time = &self.job.recipe.time;
-        let logit = Noise::new(self.job.seed, Stream::TrainingTimes, key).normal() * time.std + time.mean;
+        let logit =
+            Noise::new(self.job.seed, Stream::TrainingTimes, key).normal() * time.std + time.mean;
         let noise = Noise::new(self.job.seed, Stream::TrainingNoise, key)
             .normal_tensor(latents.shape(), latents.device())?;
-        Ok(FlowTarget { noise, time: 1. / (1. + (-logit).exp()) })
+        Ok(FlowTarget {
+            noise,
+            time: 1. / (1. + (-logit).exp()),
+        })
     }
 
     fn is_dropped(&self, slot: usize) -> bool {
         let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
-        Noise::new(self.job.seed, Stream::Dropout, key).uniform() < self.job.recipe.condition_dropout
+        Noise::new(self.job.seed, Stream::Dropout, key).uniform()
+            < self.job.recipe.condition_dropout
     }
 
     /// Flow loss of pictures whose conditions are kept.
@@ -422,15 +489,24 @@ impl<'a> Run<'a> {
     }
 
     /// Losses of a whole packed batch, conditions included.
-    fn joint_losses(&self, text: &[usize], pictures: &[usize]) -> TrainResult<(Option<Tensor>, Option<Tensor>)> {
-        let mut samples: Vec<Vec<SequenceBlock>> =
-            text.iter().map(|i| self.data.text[*i].blocks.clone()).collect();
+    fn joint_losses(
+        &self,
+        text: &[usize],
+        pictures: &[usize],
+    ) -> TrainResult<(Option<Tensor>, Option<Tensor>)> {
+        let mut samples: Vec<Vec<SequenceBlock>> = text
+            .iter()
+            .map(|i| self.data.text[*i].blocks.clone())
+            .collect();
         for (slot, index) in pictures.iter().enumerate() {
             let sample = &self.data.pictures[*index];
             let condition = if self.is_dropped(slot) {
                 SequenceBlock::Dropped { is_image: false }
             } else {
-                SequenceBlock::Text { ids: sample.ids.clone(), loss_from: None }
+                SequenceBlock::Text {
+                    ids: sample.ids.clone(),
+                    loss_from: None,
+                }
             };
             let target = Some(self.flow_target(slot, &sample.latents)?);
             let latents = SequenceBlock::Latents {
@@ -446,7 +522,11 @@ impl<'a> Run<'a> {
         }
         let special = self.model.tokenizer().special();
         let losses = sequence_loss(self.model.network(), special, &samples)?;
-        let total = losses.total(&LossWeights { ce: 1., mse: 1., ce_reweighting: false })?;
+        let total = losses.total(&LossWeights {
+            ce: 1.,
+            mse: 1.,
+            ce_reweighting: false,
+        })?;
         Ok((total.ce, total.mse))
     }
 
@@ -476,7 +556,11 @@ impl<'a> Run<'a> {
         let ce = self.held_out_ce()?;
         let mse = self.held_out_mse()?;
         if ce.is_some() || mse.is_some() {
-            watch(TrainEvent::Validation { step: self.step, ce, mse });
+            watch(TrainEvent::Validation {
+                step: self.step,
+                ce,
+                mse,
+            });
         }
         self.sample_replies(watch)?;
         self.sample_pictures(watch)
@@ -485,7 +569,10 @@ impl<'a> Run<'a> {
     fn held_out_ce(&self) -> TrainResult<Option<f64>> {
         let held: Vec<&TextSample> = self.data.held_text.iter().take(HELD_TEXTS).collect();
         let ce = mean_ce(&self.model, &held)?;
-        Ok(ce.map(|ce| ce.detach().to_scalar::<f32>()).transpose()?.map(f64::from))
+        Ok(ce
+            .map(|ce| ce.detach().to_scalar::<f32>())
+            .transpose()?
+            .map(f64::from))
     }
 
     fn held_out_mse(&self) -> TrainResult<Option<f64>> {
@@ -503,20 +590,35 @@ impl<'a> Run<'a> {
                 items.push((sample, &contexts[&index], FlowTarget { noise, time }));
             }
         }
-        Ok(Some(f64::from(mean_flow_loss(&self.model, &items)?.detach().to_scalar::<f32>()?)))
+        Ok(Some(f64::from(
+            mean_flow_loss(&self.model, &items)?
+                .detach()
+                .to_scalar::<f32>()?,
+        )))
     }
 
     fn sample_replies(&self, watch: Watcher) -> TrainResult<()> {
-        let source = if self.data.held_text.is_empty() { &self.data.text } else { &self.data.held_text };
-        let dialogue = source.iter().filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
+        let source = if self.data.held_text.is_empty() {
+            &self.data.text
+        } else {
+            &self.data.held_text
+        };
+        let dialogue = source
+            .iter()
+            .filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
         for sample in dialogue.take(SAMPLED_REPLIES) {
             let request = ReplyRequest {
                 prompt: sample.prompt.clone(),
-                sampling: TextSampling { seed: self.job.seed, ..Default::default() },
+                sampling: TextSampling {
+                    seed: self.job.seed,
+                    ..Default::default()
+                },
                 max_tokens: SAMPLE_TOKENS,
                 picture: None,
             };
-            let reply = self.model.reply(&request, &mut |_| ControlFlow::Continue(()))?;
+            let reply = self
+                .model
+                .reply(&request, &mut |_| ControlFlow::Continue(()))?;
             watch(TrainEvent::Sample {
                 step: self.step,
                 kind: SampleOutput::Reply,
@@ -532,18 +634,31 @@ impl<'a> Run<'a> {
         let held = self.data.held_pictures.iter().take(1);
         let learned = self.data.pictures.iter().take(SAMPLED_PICTURES);
         let folder = self.job.run_dir.join(SAMPLES);
-        let io = |source| TrainError::Io { what: "writing a sample", source, path: folder.clone() };
+        let io = |source| TrainError::Io {
+            what: "writing a sample",
+            source,
+            path: folder.clone(),
+        };
         std::fs::create_dir_all(&folder).map_err(io)?;
         for (index, sample) in held.chain(learned).enumerate() {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, self.job.seed);
-            let request = DrawRequest { prompt: sample.caption.clone(), reference: None, flow };
-            let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
+            let request = DrawRequest {
+                prompt: sample.caption.clone(),
+                reference: None,
+                flow,
+            };
+            let drawing = self
+                .model
+                .draw(&request, &mut |_| ControlFlow::Continue(()))?;
             let name = format!("step-{:07}-{index}.png", self.step);
-            drawing.image.save(folder.join(&name)).map_err(|e| TrainError::Malformed {
-                what: "the sample",
-                reason: format!("it could not be written: {e}"),
-                path: folder.join(&name),
-            })?;
+            drawing
+                .image
+                .save(folder.join(&name))
+                .map_err(|e| TrainError::Malformed {
+                    what: "the sample",
+                    reason: format!("it could not be written: {e}"),
+                    path: folder.join(&name),
+                })?;
             watch(TrainEvent::Sample {
                 step: self.step,
                 kind: SampleOutput::Picture,
@@ -560,14 +675,22 @@ impl<'a> Run<'a> {
         let recipe = &self.job.recipe;
         let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
         let mut loras = BTreeMap::new();
-        for (name, a) in self.lora_vars.iter().filter(|(name, _)| name.ends_with(".lora_A")) {
+        for (name, a) in self
+            .lora_vars
+            .iter()
+            .filter(|(name, _)| name.ends_with(".lora_A"))
+        {
             let module = name.trim_end_matches(".lora_A");
             if let Some(b) = self.lora_vars.get(&format!("{module}.lora_B")) {
                 let (a, b) = (a.as_tensor().clone(), b.as_tensor().clone());
                 loras.insert(module.to_owned(), Lora { a, b, scale });
             }
         }
-        let weights = self.gen_vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
+        let weights = self
+            .gen_vars
+            .iter()
+            .map(|(n, v)| (n.clone(), v.as_tensor().clone()))
+            .collect();
         let config = AdapterConfig {
             peft_type: "LORA".into(),
             r: recipe.lora.rank,
@@ -580,7 +703,13 @@ impl<'a> Run<'a> {
             step: self.step,
             settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
         };
-        Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
+        Adapter::save(
+            &self.job.run_dir.join(ADAPTER),
+            &config,
+            &loras,
+            &weights,
+            DType::F16,
+        )?;
         Ok(())
     }
 }
@@ -612,7 +741,10 @@ fn mean_ce(model: &Model, samples: &[&TextSample]) -> TrainResult<Option<Tensor>
 }
 
 /// Mean flow loss of pictures in front of their conditions, in one pass.
-fn mean_flow_loss(model: &Model, items: &[(&PictureSample, &Context, FlowTarget)]) -> TrainResult<Tensor> {
+fn mean_flow_loss(
+    model: &Model,
+    items: &[(&PictureSample, &Context, FlowTarget)],
+) -> TrainResult<Tensor> {
     let mut noised = Vec::with_capacity(items.len());
     let mut wanted = Vec::with_capacity(items.len());
     for (sample, _, target) in items {
@@ -624,7 +756,12 @@ fn mean_flow_loss(model: &Model, items: &[(&PictureSample, &Context, FlowTarget)
         .iter()
         .zip(&noised)
         .map(|((sample, context, target), tokens)| FlowQuery {
-            latents: LatentInput { tokens, time: target.time, rows: sample.rows, columns: sample.columns },
+            latents: LatentInput {
+                tokens,
+                time: target.time,
+                rows: sample.rows,
+                columns: sample.columns,
+            },
             context,
         })
         .collect();
@@ -633,7 +770,10 @@ fn mean_flow_loss(model: &Model, items: &[(&PictureSample, &Context, FlowTarget)
 }
 
 /// Reads the captions of pictures; equal captions are read once per picture.
-fn read_conditions(model: &Model, pictures: &[PictureSample]) -> TrainResult<HashMap<usize, Context>> {
+fn read_conditions(
+    model: &Model,
+    pictures: &[PictureSample],
+) -> TrainResult<HashMap<usize, Context>> {
     let reader = model.reader();
     let mut conditions = HashMap::new();
     for (index, sample) in pictures.iter().enumerate() {
@@ -646,7 +786,10 @@ fn read_conditions(model: &Model, pictures: &[PictureSample]) -> TrainResult<Has
 }
 
 /// Sets variables to `values` where given and returns what they held.
-fn swap(vars: &BTreeMap<String, Var>, values: &HashMap<String, Tensor>) -> TrainResult<HashMap<String, Tensor>> {
+fn swap(
+    vars: &BTreeMap<String, Var>,
+    values: &HashMap<String, Tensor>,
+) -> TrainResult<HashMap<String, Tensor>> {
     let mut before = HashMap::new();
     for (name, var) in vars {
         before.insert(name.clone(), var.as_tensor().copy()?);
@@ -659,6 +802,8 @@ fn swap(vars: &BTreeMap<String, Var>, values: &HashMap<String, Tensor>) -> Train
 
 /// The user's line within a role-play prompt, for display.
 fn last_line_of_user(prompt: &str) -> String {
-    let after = prompt.rsplit_once("User Input: ").map_or(prompt, |(_, rest)| rest);
+    let after = prompt
+        .rsplit_once("User Input: ")
+        .map_or(prompt, |(_, rest)| rest);
     after.split("\n\n").next().unwrap_or(after).to_owned()
 }

@@ -74,7 +74,11 @@ impl CustomOp2 for SwiGlu {
 /// When the shapes differ.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.dims() != up.dims() {
-        candle_core::bail!("swiglu: gate {:?} and up {:?} differ", gate.dims(), up.dims())
+        candle_core::bail!(
+            "swiglu: gate {:?} and up {:?} differ",
+            gate.dims(),
+            up.dims()
+        )
     }
     if !is_fusable(gate) {
         return gate.silu()? * up;
@@ -142,7 +146,12 @@ mod tests {
     #[test]
     fn swiglu_equals_the_composed_form() -> Result<()> {
         let (a, b) = (var(&[70, 300], 1)?, var(&[70, 300], 2)?);
-        assert_same_gradients(&[&a, &b], || swiglu(&a, &b), || a.silu()? * b.as_tensor(), 2e-6)
+        assert_same_gradients(
+            &[&a, &b],
+            || swiglu(&a, &b),
+            || a.silu()? * b.as_tensor(),
+            2e-6,
+        )
     }
 
     #[test]

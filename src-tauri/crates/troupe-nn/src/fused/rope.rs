@@ -9,7 +9,14 @@ struct Rope {
 }
 
 /// Turns every head of every token by its angle; `direction` −1 turns back.
-fn rotate(xs: &[f32], cos: &[f32], sin: &[f32], heads: usize, half: usize, direction: f32) -> Vec<f32> {
+fn rotate(
+    xs: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    heads: usize,
+    half: usize,
+    direction: f32,
+) -> Vec<f32> {
     let mut out = vec![0f32; xs.len()];
     for_rows(&mut out, 2 * half, |i, row| {
         let token = i / heads;
@@ -59,7 +66,11 @@ impl CustomOp3 for Rope {
         let out = with_slices([grad, cos, sin], |[grad, cos, sin]| {
             Ok(rotate(grad, cos, sin, self.heads, half, -1.))
         })?;
-        Ok((Some(Tensor::from_vec(out, xs.shape(), xs.device())?), None, None))
+        Ok((
+            Some(Tensor::from_vec(out, xs.shape(), xs.device())?),
+            None,
+            None,
+        ))
     }
 }
 
