@@ -1,3 +1,101 @@
-//! The studio window.
+//! The Troupe window: commands, pictures, log. Every operation lives in `troupe-api`.
+#![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
-fn main() {}
+mod commands;
+mod dialogs;
+mod pictures;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use troupe_api::{Studio, StudioOptions};
+
+/// Days of log that are kept.
+const LOG_FILES: usize = 7;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    require_display()?;
+    let options = StudioOptions {
+        home: folder("TROUPE_HOME"),
+        model_dir: folder("TROUPE_MODEL"),
+        worker: worker(),
+    };
+    let studio = Studio::open(&options).context("opening the studio")?;
+    let _log = start_log(studio.home());
+    match studio.recover() {
+        Ok(0) => {}
+        Ok(count) => tracing::info!("{count} unfinished replies were closed"),
+        Err(error) => tracing::warn!("unfinished replies could not be closed: {error}"),
+    }
+    pictures::register(tauri::Builder::default(), &studio)
+        .plugin(tauri_plugin_dialog::init())
+        .plugin(tauri_plugin_window_state::Builder::new().build())
+        .manage(studio)
+        .invoke_handler(commands::handler())
+        .run(tauri::generate_context!())
+        .context("running the window")
+}
+
+/// Says in words what GTK would only panic about.
+fn require_display() -> Result<()> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "linux") && !set("DISPLAY") && !set("WAYLAND_DISPLAY") {
+        anyhow::bail!(
+            "there is no display to open a window on (DISPLAY and WAYLAND_DISPLAY are unset). \
+             The command line needs none: try `make demo`, or `troupe --help`"
+        );
+    }
+    Ok(())
+}
+
+fn folder(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The program that trains: named by `TROUPE_WORKER`, else `troupe` beside this program.
+fn worker() -> Option<PathBuf> {
+    let beside = || {
+        let name = format!("troupe{}", std::env::consts::EXE_SUFFIX);
+        std::env::current_exe().ok().map(|program| program.with_file_name(name))
+    };
+    folder("TROUPE_WORKER").or_else(beside).filter(|program| program.is_file())
+}
+
+/// Log to standard error and to a file a day under the data folder; stops when dropped.
+fn start_log(home: &Path) -> Option<tracing_appender::non_blocking::WorkerGuard> {
+    let filter =
+        EnvFilter::try_from_env("TROUPE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,troupe=info"));
+    let file = tracing_appender::rolling::Builder::new()
+        .rotation(tracing_appender::rolling::Rotation::DAILY)
+        .filename_prefix("troupe")
+        .filename_suffix("log")
+        .max_log_files(LOG_FILES)
+        .build(home.join("logs"));
+    let (layer, guard) = match file {
+        Ok(file) => {
+            let (writer, guard) = tracing_appender::non_blocking(file);
+            (Some(fmt::layer().with_ansi(false).with_writer(writer)), Some(guard))
+        }
+        Err(error) => {
+            eprintln!("the log is not kept in a file: {error}");
+            (None, None)
+        }
+    };
+    let console = fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(console).with(layer).init();
+    guard
+}

@@ -27,10 +27,7 @@ fn tagline(persona: &str) -> String {
 }
 
 fn draft(from: CharacterDraft) -> Draft {
-    let expression = |e: ExpressionItem| Expression {
-        name: e.name,
-        prompt: e.prompt,
-    };
+    let expression = |e: ExpressionItem| Expression { name: e.name, prompt: e.prompt };
     Draft {
         name: from.name,
         persona: from.persona,
@@ -51,10 +48,7 @@ pub(crate) fn adapter_dirs(character_dir: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|dir| {
-            !dir.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with('.'))
-        })
+        .filter(|dir| !dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')))
         .filter(|dir| dir.join(troupe_model::adapter::ADAPTER_FILE).exists())
         .collect();
     dirs.sort_unstable();
@@ -66,11 +60,7 @@ fn adapter_item(dir: &Path) -> Option<AdapterItem> {
     let text = std::fs::read_to_string(dir.join(troupe_model::adapter::ADAPTER_CONFIG)).ok()?;
     let config: troupe_model::adapter::AdapterConfig = serde_json::from_str(&text).ok()?;
     let name = dir.file_name()?.to_string_lossy().into_owned();
-    Some(AdapterItem {
-        name,
-        stage: config.stage,
-        step: config.step as u32,
-    })
+    Some(AdapterItem { name, stage: config.stage, step: config.step as u32 })
 }
 
 impl Studio {
@@ -110,10 +100,8 @@ impl Studio {
 
     fn detail(&self, character: &Character) -> CharacterDetail {
         let cues = &character.visual_cues;
-        let expression = |e: &Expression| ExpressionItem {
-            name: e.name.clone(),
-            prompt: e.prompt.clone(),
-        };
+        let expression =
+            |e: &Expression| ExpressionItem { name: e.name.clone(), prompt: e.prompt.clone() };
         let picture = |p: &troupe_character::Picture| PictureItem {
             id: p.id.clone(),
             caption: p.caption.clone(),
@@ -146,10 +134,7 @@ impl Studio {
             num_questions: character.questions.len() as u32,
             num_prompts: character.prompts.len() as u32,
             is_bundled: self.library().is_bundled(&character.dir),
-            adapters: adapter_dirs(&character.dir)
-                .iter()
-                .filter_map(|d| adapter_item(d))
-                .collect(),
+            adapters: adapter_dirs(&character.dir).iter().filter_map(|d| adapter_item(d)).collect(),
             licence: character.licence.clone(),
         }
     }
@@ -177,10 +162,7 @@ impl Studio {
         character.speaking_style = new.speaking_style;
         character.greeting = new.greeting;
         let extra = std::mem::take(&mut character.visual_cues.extra);
-        character.visual_cues = VisualCues {
-            extra,
-            ..new.visual_cues
-        };
+        character.visual_cues = VisualCues { extra, ..new.visual_cues };
         self.library().save(&character)?;
         Ok(self.detail(&character))
     }
@@ -206,9 +188,7 @@ impl Studio {
     /// # Errors
     /// When the character does not exist.
     pub fn add_picture_files(&self, id: &str, paths: &[PathBuf]) -> ApiResult<AddedPictures> {
-        self.add_pictures(id, paths, |character, path| {
-            character.add_picture_file(path)
-        })
+        self.add_pictures(id, paths, |character, path| character.add_picture_file(path))
     }
 
     /// Adds pictures by name and bytes (dropped or pasted).
@@ -220,9 +200,7 @@ impl Studio {
         id: &str,
         items: &[(String, Vec<u8>)],
     ) -> ApiResult<AddedPictures> {
-        self.add_pictures(id, items, |character, (name, bytes)| {
-            character.add_picture(bytes, name)
-        })
+        self.add_pictures(id, items, |character, (name, bytes)| character.add_picture(bytes, name))
     }
 
     fn add_pictures<T>(
@@ -240,10 +218,7 @@ impl Studio {
                 Err(error) => refused.push(format!("{error}. {}", error.hint()).trim().to_owned()),
             }
         }
-        Ok(AddedPictures {
-            character: self.detail(&character),
-            refused,
-        })
+        Ok(AddedPictures { character: self.detail(&character), refused })
     }
 
     /// Sets caption and expression of a picture.
@@ -261,11 +236,7 @@ impl Studio {
         })?;
         picture.caption.clone_from(&item.caption);
         picture.expression.clone_from(&item.expression);
-        picture.split = if item.is_held_out {
-            Split::Test
-        } else {
-            Split::Train
-        };
+        picture.split = if item.is_held_out { Split::Test } else { Split::Train };
         self.library().save(&character)?;
         Ok(self.detail(&character))
     }
@@ -277,10 +248,7 @@ impl Studio {
     pub fn remove_picture(&self, id: &str, picture_id: &str) -> ApiResult<CharacterDetail> {
         let mut character = self.library().editable(id)?;
         let picture = character.remove_picture(picture_id)?;
-        let note = character
-            .dir
-            .join("pictures/removed")
-            .join(format!("{picture_id}.json"));
+        let note = character.dir.join("pictures/removed").join(format!("{picture_id}.json"));
         let text = serde_json::to_string(&picture).unwrap_or_default();
         crate::write_atomic(&note, text.as_bytes())?;
         Ok(self.detail(&character))
@@ -292,13 +260,8 @@ impl Studio {
     /// When it was not removed from this character.
     pub fn restore_picture(&self, id: &str, picture_id: &str) -> ApiResult<CharacterDetail> {
         let mut character = self.library().editable(id)?;
-        let safe = picture_id
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-        let note = character
-            .dir
-            .join("pictures/removed")
-            .join(format!("{picture_id}.json"));
+        let safe = picture_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        let note = character.dir.join("pictures/removed").join(format!("{picture_id}.json"));
         let gone = || {
             ApiError::new(
                 ErrorCode::NotFound,
@@ -306,10 +269,7 @@ impl Studio {
                 "",
             )
         };
-        let text = safe
-            .then(|| std::fs::read_to_string(&note).ok())
-            .flatten()
-            .ok_or_else(gone)?;
+        let text = safe.then(|| std::fs::read_to_string(&note).ok()).flatten().ok_or_else(gone)?;
         let picture = serde_json::from_str(&text).map_err(|_| gone())?;
         character.restore_picture(picture)?;
         Ok(self.detail(&character))
@@ -322,31 +282,18 @@ impl Studio {
     pub fn save_scenes(&self, id: &str, scenes: Vec<SceneItem>) -> ApiResult<CharacterDetail> {
         let mut character = self.library().editable(id)?;
         let mut old: std::collections::HashMap<String, Scene> =
-            std::mem::take(&mut character.scenes)
-                .into_iter()
-                .map(|s| (s.id.clone(), s))
-                .collect();
+            std::mem::take(&mut character.scenes).into_iter().map(|s| (s.id.clone(), s)).collect();
         for item in scenes {
             let mut scene = old.remove(&item.id).unwrap_or_default();
             if scene.id.is_empty() {
                 scene.id = uuid::Uuid::now_v7().simple().to_string();
             }
-            scene.split = if item.is_held_out {
-                Split::Test
-            } else {
-                Split::Train
-            };
+            scene.split = if item.is_held_out { Split::Test } else { Split::Train };
             let mut before = std::mem::take(&mut scene.turns).into_iter();
             for turn in item.turns {
-                let role = if turn.is_user {
-                    Speaker::User
-                } else {
-                    Speaker::Character
-                };
-                let mut kept = before
-                    .next()
-                    .filter(|t| t.role == role)
-                    .unwrap_or_else(|| Turn::new(role, ""));
+                let role = if turn.is_user { Speaker::User } else { Speaker::Character };
+                let mut kept =
+                    before.next().filter(|t| t.role == role).unwrap_or_else(|| Turn::new(role, ""));
                 kept.text = turn.text;
                 kept.picture = turn.picture_id;
                 scene.turns.push(kept);
@@ -363,11 +310,7 @@ impl Studio {
     /// When the folder holds none, or none called `only`.
     pub fn import_rolescape(&self, folder: &Path, only: Option<&str>) -> ApiResult<ImportOutcome> {
         let report = rolescape::import(folder, only, self.library())?;
-        let findings = report
-            .characters
-            .iter()
-            .map(|c| c.findings.len())
-            .sum::<usize>();
+        let findings = report.characters.iter().map(|c| c.findings.len()).sum::<usize>();
         Ok(ImportOutcome {
             character_ids: report.characters.iter().map(|c| c.id.clone()).collect(),
             num_findings: (findings + report.findings.len()) as u32,

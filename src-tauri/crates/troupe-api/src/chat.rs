@@ -118,20 +118,14 @@ fn random_seed() -> u32 {
 /// A picture as PNG with text chunks in the manner of other picture tools.
 pub(crate) fn encode_png(image: &RgbImage, texts: &[(&str, String)]) -> ApiResult<Vec<u8>> {
     let failed = |e: png::EncodingError| {
-        ApiError::new(
-            ErrorCode::Internal,
-            format!("the picture cannot be encoded: {e}"),
-            "",
-        )
+        ApiError::new(ErrorCode::Internal, format!("the picture cannot be encoded: {e}"), "")
     };
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     for (key, text) in texts {
-        encoder
-            .add_itxt_chunk((*key).to_owned(), text.clone())
-            .map_err(failed)?;
+        encoder.add_itxt_chunk((*key).to_owned(), text.clone()).map_err(failed)?;
     }
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(image.as_raw()).map_err(failed)?;
@@ -161,12 +155,7 @@ impl Studio {
     /// # Errors
     /// When the database cannot be read.
     pub fn list_chats(&self, character_id: Option<&str>) -> ApiResult<Vec<ChatSummary>> {
-        Ok(self
-            .store()
-            .chats(character_id)?
-            .into_iter()
-            .map(summary)
-            .collect())
+        Ok(self.store().chats(character_id)?.into_iter().map(summary).collect())
     }
 
     /// Starts a chat. A greeting, if the character has one, is its first message.
@@ -197,14 +186,9 @@ impl Studio {
             let store = self.store();
             (store.chat(chat_id)?, store.thread(chat_id)?)
         };
-        let messages = thread
-            .into_iter()
-            .map(|m| self.message_item(m))
-            .collect::<ApiResult<_>>()?;
-        Ok(ChatDetail {
-            chat: summary(chat),
-            messages,
-        })
+        let messages =
+            thread.into_iter().map(|m| self.message_item(m)).collect::<ApiResult<_>>()?;
+        Ok(ChatDetail { chat: summary(chat), messages })
     }
 
     fn message_item(&self, message: Message) -> ApiResult<MessageItem> {
@@ -222,11 +206,7 @@ impl Studio {
             }
             None => None,
         };
-        let alternatives = store
-            .alternatives(&message.id)?
-            .into_iter()
-            .map(|m| m.id)
-            .collect();
+        let alternatives = store.alternatives(&message.id)?.into_iter().map(|m| m.id).collect();
         Ok(MessageItem {
             is_user: message.role == Role::User,
             status: status(message.state),
@@ -324,10 +304,7 @@ impl Studio {
         let (user, reply) = {
             let store = self.store();
             let chat = store.chat(&request.chat_id)?;
-            let is_first = store
-                .thread(&chat.id)?
-                .iter()
-                .all(|m| m.role == Role::Character);
+            let is_first = store.thread(&chat.id)?.iter().all(|m| m.role == Role::Character);
             let parent = request.parent_id.or(chat.active_leaf);
             let text = request.text.trim();
             let user = store.add_message(&NewMessage::user(&chat.id, parent.as_deref(), text))?;
@@ -337,17 +314,10 @@ impl Studio {
             let reply = store.add_message(&NewMessage::reply(&chat.id, &user.id))?;
             (user, reply)
         };
-        let parts = Parts {
-            text: true,
-            picture: request.picture_mode == PictureMode::Always,
-        };
+        let parts = Parts { text: true, picture: request.picture_mode == PictureMode::Always };
         let generation_id = self.generate(&reply.id, parts, request.seed, sink)?;
         let user_message = Some(self.message_item(user)?);
-        Ok(Started {
-            generation_id,
-            user_message,
-            reply: self.message_item(reply)?,
-        })
+        Ok(Started { generation_id, user_message, reply: self.message_item(reply)? })
     }
 
     /// Makes a reply again, or only its picture. `sink` hears the rest.
@@ -366,11 +336,7 @@ impl Studio {
             let message = store.message(message_id)?;
             let (Role::Character, Some(parent)) = (message.role, &message.parent_id) else {
                 let hint = "Only replies can be made again.";
-                return Err(ApiError::new(
-                    ErrorCode::BadRequest,
-                    "this is no reply",
-                    hint,
-                ));
+                return Err(ApiError::new(ErrorCode::BadRequest, "this is no reply", hint));
             };
             match what {
                 Regenerate::Picture => message,
@@ -379,16 +345,9 @@ impl Studio {
                 }
             }
         };
-        let parts = Parts {
-            text: what != Regenerate::Picture,
-            picture: what != Regenerate::Text,
-        };
+        let parts = Parts { text: what != Regenerate::Picture, picture: what != Regenerate::Text };
         let generation_id = self.generate(&target.id, parts, seed, sink)?;
-        Ok(Started {
-            generation_id,
-            user_message: None,
-            reply: self.message_item(target)?,
-        })
+        Ok(Started { generation_id, user_message: None, reply: self.message_item(target)? })
     }
 
     fn generate(
@@ -461,16 +420,9 @@ impl Studio {
             if let Some(steps) = num_steps {
                 flow.num_timesteps = steps + 1;
             }
-            let request = DrawRequest {
-                prompt: prompt.clone(),
-                reference: None,
-                flow,
-            };
+            let request = DrawRequest { prompt: prompt.clone(), reference: None, flow };
             let drawing = model.draw(&request, &mut |event| {
-                if let DrawEvent::Step {
-                    step, num_steps, ..
-                } = event
-                {
+                if let DrawEvent::Step { step, num_steps, .. } = event {
                     on(step, num_steps);
                 }
                 ControlFlow::Continue(())
@@ -493,12 +445,7 @@ impl Studio {
         phase: &mut dyn FnMut(&str),
     ) -> ApiResult<&'a Model> {
         let adapter = adapter_dirs(dir).into_iter().next();
-        slot.ensure(
-            self.model_dir(),
-            &self.load_options(),
-            adapter.as_deref(),
-            phase,
-        )
+        slot.ensure(self.model_dir(), &self.load_options(), adapter.as_deref(), phase)
     }
 }
 
@@ -512,17 +459,10 @@ impl Generation {
             (Err(error), message) => {
                 tracing::error!("a reply failed: {error}");
                 self.keep_what_there_is();
-                let message = self
-                    .studio
-                    .message_by_id(&self.reply_id)
-                    .ok()
-                    .or(message.ok());
+                let message = self.studio.message_by_id(&self.reply_id).ok().or(message.ok());
                 ChatEvent::Failed { message, error }
             }
-            (Ok(()), Err(error)) => ChatEvent::Failed {
-                message: None,
-                error,
-            },
+            (Ok(()), Err(error)) => ChatEvent::Failed { message: None, error },
         };
         (self.sink)(last);
     }
@@ -547,17 +487,12 @@ impl Generation {
         let (chat, thread) = {
             let store = self.studio.store();
             let reply = store.message(&self.reply_id)?;
-            (
-                store.chat(&reply.chat_id)?,
-                store.thread_to(&self.reply_id)?,
-            )
+            (store.chat(&reply.chat_id)?, store.thread_to(&self.reply_id)?)
         };
         let character = self.studio.library().load(&chat.character_id)?;
         let studio = self.studio.clone();
         let model = studio.model_for(slot, &character.dir, &mut |label| {
-            (self.sink)(ChatEvent::Phase {
-                label: label.into(),
-            });
+            (self.sink)(ChatEvent::Phase { label: label.into() });
         })?;
         if self.parts.text {
             self.write_text(model, &character, &thread)?;
@@ -578,10 +513,7 @@ impl Generation {
         let request = ReplyRequest {
             picture: None,
             prompt,
-            sampling: TextSampling {
-                seed: u64::from(self.seed),
-                ..TextSampling::default()
-            },
+            sampling: TextSampling { seed: u64::from(self.seed), ..TextSampling::default() },
             max_tokens: MAX_REPLY_TOKENS,
         };
         let settings = serde_json::to_string(&request.sampling).unwrap_or_default();
@@ -596,9 +528,7 @@ impl Generation {
         let reply = model.reply(&request, &mut |event| {
             match event {
                 ReplyEvent::Prefilling { num_tokens } => {
-                    (self.sink)(ChatEvent::Phase {
-                        label: format!("Reading {num_tokens} tokens"),
-                    });
+                    (self.sink)(ChatEvent::Phase { label: format!("Reading {num_tokens} tokens") });
                 }
                 ReplyEvent::Text { delta } => {
                     text.push_str(delta);
@@ -612,17 +542,10 @@ impl Generation {
                     }
                     drop(store);
                     let message_id = self.reply_id.clone();
-                    (self.sink)(ChatEvent::TextDelta {
-                        message_id,
-                        delta: delta.into(),
-                    });
+                    (self.sink)(ChatEvent::TextDelta { message_id, delta: delta.into() });
                 }
             }
-            if self.is_cancelled() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if let Some(error) = failed {
             return Err(error.into());
@@ -631,9 +554,7 @@ impl Generation {
             Finish::Cancelled => MessageState::Stopped,
             Finish::Complete | Finish::MaxTokens | Finish::Stop => MessageState::Complete,
         };
-        self.studio
-            .store()
-            .set_text(&self.reply_id, &reply.text, state)?;
+        self.studio.store().set_text(&self.reply_id, &reply.text, state)?;
         let message = self.studio.message_by_id(&self.reply_id)?;
         (self.sink)(ChatEvent::TextDone { message });
         Ok(())
@@ -653,30 +574,18 @@ impl Generation {
             response: &reply.text,
         });
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
-        let request = DrawRequest {
-            prompt,
-            reference: None,
-            flow,
-        };
+        let request = DrawRequest { prompt, reference: None, flow };
         let (mut started, message_id) = (Instant::now(), self.reply_id.clone());
         let drawing = model.draw(&request, &mut |event| {
             match event {
                 DrawEvent::Prefilling { .. } => {
-                    (self.sink)(ChatEvent::Phase {
-                        label: "Preparing the picture".into(),
-                    });
+                    (self.sink)(ChatEvent::Phase { label: "Preparing the picture".into() });
                     started = Instant::now();
                 }
-                DrawEvent::Step {
-                    step,
-                    num_steps,
-                    preview,
-                } => {
+                DrawEvent::Step { step, num_steps, preview } => {
                     let left = (num_steps - step) as f64;
                     let eta_secs = started.elapsed().as_secs_f64() / step as f64 * left;
-                    let preview = preview
-                        .filter(|_| step % PREVIEW_EVERY == 0)
-                        .and_then(data_url);
+                    let preview = preview.filter(|_| step % PREVIEW_EVERY == 0).and_then(data_url);
                     (self.sink)(ChatEvent::PictureProgress {
                         message_id: message_id.clone(),
                         step: step as u32,
@@ -686,11 +595,7 @@ impl Generation {
                     });
                 }
             }
-            if self.is_cancelled() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if drawing.finish == Finish::Cancelled {
             return Ok(()); // a half-drawn picture is not kept
@@ -748,11 +653,7 @@ fn reply_prompt(character: &Character, thread: &[Message]) -> String {
     let history: Vec<HistoryTurn> = recent
         .iter()
         .map(|m| HistoryTurn {
-            role: if m.role == Role::User {
-                "user"
-            } else {
-                "machine"
-            },
+            role: if m.role == Role::User { "user" } else { "machine" },
             text: &m.text,
         })
         .collect();

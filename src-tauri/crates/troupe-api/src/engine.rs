@@ -6,12 +6,18 @@
 use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
 };
 
 use troupe_model::runtime::{LoadOptions, Model};
 
-use crate::error::{ApiError, ApiResult, ErrorCode};
+use crate::{
+    error::{ApiError, ApiResult, ErrorCode},
+    wire::LoadedModel,
+};
 
 /// Pieces of work that may wait.
 const QUEUE: usize = 16;
@@ -23,7 +29,11 @@ type Work = Box<dyn FnOnce(&mut ModelSlot) + Send>;
 #[derive(Clone)]
 pub struct Engine {
     queue: SyncSender<Work>,
+    facts: Facts,
 }
+
+/// What is loaded, as of the last finished piece of work.
+type Facts = Arc<Mutex<Option<LoadedModel>>>;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,11 +71,7 @@ impl ModelSlot {
             other => {
                 drop(other); // frees its memory before the next one takes any
                 phase("Loading the base model");
-                Loaded {
-                    model: Model::load(dir, options)?,
-                    dir: dir.to_path_buf(),
-                    adapter: None,
-                }
+                Loaded { model: Model::load(dir, options)?, dir: dir.to_path_buf(), adapter: None }
             }
         };
         let wanted = adapter.map(|path| (path.to_path_buf(), modified(path)));
@@ -97,9 +103,7 @@ impl ModelSlot {
 /// When an adapter was last written.
 fn modified(path: &Path) -> std::time::SystemTime {
     let file = path.join(troupe_model::adapter::ADAPTER_FILE);
-    std::fs::metadata(file)
-        .and_then(|m| m.modified())
-        .unwrap_or(std::time::UNIX_EPOCH)
+    std::fs::metadata(file).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH)
 }
 
 impl Engine {
@@ -109,13 +113,20 @@ impl Engine {
     /// When the system refuses a thread.
     pub fn start() -> ApiResult<Self> {
         let (queue, work) = sync_channel::<Work>(QUEUE);
+        let facts = Facts::default();
+        let published = facts.clone();
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || serve(&work))
+            .spawn(move || serve(&work, &published))
             .map_err(|e| {
                 ApiError::new(ErrorCode::Internal, format!("no engine thread: {e}"), "")
             })?;
-        Ok(Self { queue })
+        Ok(Self { queue, facts })
+    }
+
+    /// What is loaded, as of the last finished piece of work; never waits for the present one.
+    pub fn loaded(&self) -> Option<LoadedModel> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Queues work.
@@ -123,20 +134,16 @@ impl Engine {
     /// # Errors
     /// When too much is waiting already.
     pub fn submit(&self, work: impl FnOnce(&mut ModelSlot) + Send + 'static) -> ApiResult<()> {
-        self.queue
-            .try_send(Box::new(work))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => ApiError::new(
-                    ErrorCode::Busy,
-                    "too many requests are waiting",
-                    "Wait for the present one or stop it.",
-                ),
-                TrySendError::Disconnected(_) => ApiError::new(
-                    ErrorCode::Internal,
-                    "the engine has ended",
-                    "Restart Troupe.",
-                ),
-            })
+        self.queue.try_send(Box::new(work)).map_err(|error| match error {
+            TrySendError::Full(_) => ApiError::new(
+                ErrorCode::Busy,
+                "too many requests are waiting",
+                "Wait for the present one or stop it.",
+            ),
+            TrySendError::Disconnected(_) => {
+                ApiError::new(ErrorCode::Internal, "the engine has ended", "Restart Troupe.")
+            }
+        })
     }
 
     /// Queues work and waits for its result.
@@ -154,16 +161,12 @@ impl Engine {
         })?;
         receiver.recv().unwrap_or_else(|_| {
             let hint = "Try again; the model is loaded anew. The log has the details.";
-            Err(ApiError::new(
-                ErrorCode::Internal,
-                "the engine stumbled over this request",
-                hint,
-            ))
+            Err(ApiError::new(ErrorCode::Internal, "the engine stumbled over this request", hint))
         })
     }
 }
 
-fn serve(work: &Receiver<Work>) {
+fn serve(work: &Receiver<Work>, facts: &Facts) {
     let mut slot = ModelSlot::default();
     while let Ok(work) = work.recv() {
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&mut slot)));
@@ -171,6 +174,18 @@ fn serve(work: &Receiver<Work>) {
             tracing::error!("a request panicked; the model will be loaded anew");
             slot = ModelSlot::default();
         }
+        *facts.lock().unwrap_or_else(PoisonError::into_inner) = slot.loaded().map(describe);
+    }
+}
+
+fn describe(model: &Model) -> LoadedModel {
+    let info = model.info();
+    LoadedModel {
+        name: info.name,
+        device: info.device,
+        precision: info.precision,
+        base_hash: info.base_hash,
+        adapter_hash: model.adapter_hash().map(Into::into),
     }
 }
 
@@ -183,7 +198,7 @@ mod tests {
         let engine = Engine::start()?;
         let failed: ApiResult<()> = engine.run(|_| panic!("on purpose"));
         assert_eq!(failed.map_err(|e| e.code), Err(ErrorCode::Internal));
-        assert_eq!(engine.run(|slot| Ok(slot.loaded().is_none()))?, true);
+        assert!(engine.run(|slot| Ok(slot.loaded().is_none()))?);
         Ok(())
     }
 }

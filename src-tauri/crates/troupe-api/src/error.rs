@@ -49,11 +49,7 @@ pub type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     /// An error from its parts.
     pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: hint.into(),
-        }
+        Self { code, message: message.into(), hint: hint.into() }
     }
 }
 
@@ -110,10 +106,7 @@ impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
         let (code, hint) = match &error {
             JobError::Busy => (ErrorCode::Busy, "Wait until it has ended, or pause it."),
-            _ => (
-                ErrorCode::Storage,
-                "Is the disk full or the folder write-protected?",
-            ),
+            _ => (ErrorCode::Storage, "Is the disk full or the folder write-protected?"),
         };
         Self::new(code, chain(&error), hint)
     }

@@ -95,20 +95,11 @@ impl Studio {
             None => default_home()?,
         };
         std::fs::create_dir_all(&home).map_err(|e| {
-            let message = format!(
-                "the data folder cannot be created: {e} ({})",
-                home.display()
-            );
-            ApiError::new(
-                ErrorCode::Storage,
-                message,
-                "Choose another one with --home.",
-            )
+            let message = format!("the data folder cannot be created: {e} ({})", home.display());
+            ApiError::new(ErrorCode::Storage, message, "Choose another one with --home.")
         })?;
-        let bundled: Vec<PathBuf> = shipped("characters")
-            .filter(|dir| !dir.starts_with(&home))
-            .into_iter()
-            .collect();
+        let bundled: Vec<PathBuf> =
+            shipped("characters").filter(|dir| !dir.starts_with(&home)).into_iter().collect();
         let library = Library::open(&home, &bundled)?;
         let model_dir = options
             .model_dir
@@ -124,9 +115,7 @@ impl Studio {
             model_dir,
             home,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The data folder.
@@ -151,10 +140,7 @@ impl Studio {
 
     fn store(&self) -> MutexGuard<'_, Store> {
         // SQLite keeps the database whole whatever a panicking thread left undone.
-        self.inner
-            .store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn load_options(&self) -> LoadOptions {
@@ -170,62 +156,31 @@ impl Studio {
     }
 
     /// State of the program. Never waits for the engine to finish other work.
-    pub fn status(&self, loaded: Option<wire::LoadedModel>) -> wire::AppStatus {
+    pub fn status(&self) -> wire::AppStatus {
         let config = troupe_model::config::ModelConfig::from_dir(self.model_dir());
         wire::AppStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             home: self.home().display().to_string(),
             model_dir: self.model_dir().display().to_string(),
             problem: config.err().map(|e| e.to_string()),
-            model: loaded,
+            model: self.engine().loaded(),
         }
-    }
-
-    /// Facts about the loaded base and adapter; waits for other work.
-    ///
-    /// # Errors
-    /// When the engine is overloaded.
-    pub fn loaded_model(&self) -> ApiResult<Option<wire::LoadedModel>> {
-        self.engine().run(|slot| {
-            Ok(slot.loaded().map(|model| {
-                let info = model.info();
-                wire::LoadedModel {
-                    name: info.name,
-                    device: info.device,
-                    precision: info.precision,
-                    base_hash: info.base_hash,
-                    adapter_hash: model.adapter_hash().map(Into::into),
-                }
-            }))
-        })
     }
 
     fn register(&self, id: &str) -> Arc<AtomicBool> {
         let flag = Arc::new(AtomicBool::new(false));
-        let mut cancels = self
-            .inner
-            .cancels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cancels = self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner);
         cancels.insert(id.into(), flag.clone());
         flag
     }
 
     fn unregister(&self, id: &str) {
-        self.inner
-            .cancels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+        self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Stops a generation at its next token or step. Unknown ids are ignored: it may just have ended.
     pub fn stop(&self, generation_id: &str) {
-        let cancels = self
-            .inner
-            .cancels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let cancels = self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flag) = cancels.get(generation_id) {
             flag.store(true, Ordering::Relaxed);
         }
@@ -258,11 +213,7 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> ApiResult<()> {
     };
     write().map_err(|e| {
         let message = format!("writing a file failed: {e} ({})", path.display());
-        ApiError::new(
-            ErrorCode::Storage,
-            message,
-            "Is the disk full or write-protected?",
-        )
+        ApiError::new(ErrorCode::Storage, message, "Is the disk full or write-protected?")
     })
 }
 

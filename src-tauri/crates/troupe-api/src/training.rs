@@ -53,10 +53,7 @@ const MEMORY_MB: f64 = 2_600.;
 
 fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     toml::from_str(&run.run_toml()?).map_err(|e| {
-        let message = format!(
-            "the run's settings are unreadable: {e} ({})",
-            run.dir().display()
-        );
+        let message = format!("the run's settings are unreadable: {e} ({})", run.dir().display());
         ApiError::new(ErrorCode::Storage, message, "Start a new run.")
     })
 }
@@ -158,10 +155,7 @@ impl Studio {
 
     /// The run that is on now.
     fn busy_run(&self) -> Option<String> {
-        RunFolder::list(&self.runs_dir())
-            .into_iter()
-            .find(RunFolder::is_worked_on)
-            .map(|r| r.id())
+        RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on).map(|r| r.id())
     }
 
     /// Creates a run for a character without starting it. A bundled character is copied first.
@@ -269,11 +263,7 @@ impl Studio {
         let run = self.run_folder(id)?;
         if matches!(run.state()?.status, Status::Finished | Status::Stopped) {
             let hint = "Start a new one.";
-            return Err(ApiError::new(
-                ErrorCode::BadRequest,
-                "this run has ended",
-                hint,
-            ));
+            return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
         }
         self.refuse_when_busy()?;
         self.spawn(&run)?;
@@ -286,16 +276,10 @@ impl Studio {
     /// Never; kept for symmetry with the other operations.
     pub fn list_runs(&self, character_id: Option<&str>) -> ApiResult<Vec<RunSummary>> {
         let readable = |run: &RunFolder| {
-            summary(run)
-                .inspect_err(|e| tracing::warn!("a run is unreadable: {e}"))
-                .ok()
+            summary(run).inspect_err(|e| tracing::warn!("a run is unreadable: {e}")).ok()
         };
         let of = |run: &RunSummary| character_id.is_none_or(|id| run.character_id == id);
-        Ok(RunFolder::list(&self.runs_dir())
-            .iter()
-            .filter_map(readable)
-            .filter(of)
-            .collect())
+        Ok(RunFolder::list(&self.runs_dir()).iter().filter_map(readable).filter(of).collect())
     }
 
     /// A run with its curves and samples, from its folder alone.
@@ -323,19 +307,13 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn run_sample_file(&self, id: &str, name: &str) -> ApiResult<PathBuf> {
-        let safe = name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
             && !name.contains("..");
         let path = self.run_folder(id)?.dir().join(sft::SAMPLES).join(name);
         if safe && path.is_file() {
             Ok(path)
         } else {
-            Err(ApiError::new(
-                ErrorCode::NotFound,
-                format!("there is no sample {name}"),
-                "",
-            ))
+            Err(ApiError::new(ErrorCode::NotFound, format!("there is no sample {name}"), ""))
         }
     }
 
@@ -347,11 +325,7 @@ impl Studio {
         let resumable = |run: &RunSummary| {
             ["paused", "interrupted", "failed", "waiting"].contains(&run.status.as_str())
         };
-        match self
-            .list_runs(Some(character_id))?
-            .into_iter()
-            .find(resumable)
-        {
+        match self.list_runs(Some(character_id))?.into_iter().find(resumable) {
             Some(run) => self.run_dir(&run.id),
             None => Err(ApiError::new(
                 ErrorCode::NotFound,
@@ -371,43 +345,18 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
     match event {
         TrainEvent::Step { step, ce, mse, .. } => {
             detail.phase = None;
-            push(
-                &mut detail.curve,
-                CurvePoint {
-                    step: step as u32,
-                    ce,
-                    mse,
-                },
-            );
+            push(&mut detail.curve, CurvePoint { step: step as u32, ce, mse });
         }
         TrainEvent::Validation { step, ce, mse } => {
-            push(
-                &mut detail.validation,
-                CurvePoint {
-                    step: step as u32,
-                    ce,
-                    mse,
-                },
-            );
+            push(&mut detail.validation, CurvePoint { step: step as u32, ce, mse });
         }
-        TrainEvent::Sample {
-            step,
-            prompt,
-            text,
-            file,
-            ..
-        } => {
+        TrainEvent::Sample { step, prompt, text, file, .. } => {
             let file =
                 file.and_then(|f| Some(Path::new(&f).file_name()?.to_string_lossy().into_owned()));
             detail.samples.retain(|s| {
                 s.step != step as u32 || s.prompt != prompt || s.file.is_some() != file.is_some()
             });
-            detail.samples.push(SampleItem {
-                step: step as u32,
-                prompt,
-                text,
-                file,
-            });
+            detail.samples.push(SampleItem { step: step as u32, prompt, text, file });
         }
         TrainEvent::Phase { label } => detail.phase = Some(label),
         TrainEvent::Ended { .. } => detail.phase = None,
@@ -475,17 +424,9 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
     let mut broken = None;
     let result = sft::run(&file.job, &mut |event| {
         state.elapsed_secs = before + started.elapsed().as_secs_f64();
-        track(
-            &mut state,
-            &event,
-            &first_step,
-            started.elapsed().as_secs_f64(),
-        );
+        track(&mut state, &event, &first_step, started.elapsed().as_secs_f64());
         let kept = run
-            .append(&RunEvents {
-                at_ms: now_ms(),
-                event: event.clone(),
-            })
+            .append(&RunEvents { at_ms: now_ms(), event: event.clone() })
             .and_then(|()| run.set_state(&state));
         let wanted = on(&event);
         if let Err(error) = kept {
@@ -539,15 +480,11 @@ fn track(
     now: f64,
 ) {
     match event {
-        TrainEvent::Started {
-            step, num_steps, ..
-        } => {
+        TrainEvent::Started { step, num_steps, .. } => {
             state.step = *step;
             state.num_steps = *num_steps;
         }
-        TrainEvent::Step {
-            step, num_steps, ..
-        } => {
+        TrainEvent::Step { step, num_steps, .. } => {
             state.step = *step;
             let (first_step, first_secs) = first.get().unwrap_or((*step, now));
             first.set(Some((first_step, first_secs)));
@@ -565,10 +502,7 @@ fn track(
 fn install(run: &RunFolder, file: &RunFile) -> ApiResult<()> {
     let from = run.dir().join(sft::ADAPTER);
     let adapters = file.job.character_dir.join("adapters");
-    let (part, whole) = (
-        adapters.join(format!(".part-{}", run.id())),
-        adapters.join(run.id()),
-    );
+    let (part, whole) = (adapters.join(format!(".part-{}", run.id())), adapters.join(run.id()));
     let copy = || -> std::io::Result<()> {
         std::fs::create_dir_all(&part)?;
         for entry in std::fs::read_dir(&from)? {
@@ -583,10 +517,7 @@ fn install(run: &RunFolder, file: &RunFile) -> ApiResult<()> {
         std::fs::rename(&part, &whole)
     };
     copy().map_err(|e| {
-        let message = format!(
-            "what was learned could not be copied: {e} ({})",
-            adapters.display()
-        );
+        let message = format!("what was learned could not be copied: {e} ({})", adapters.display());
         ApiError::new(
             ErrorCode::Storage,
             message,

@@ -93,7 +93,7 @@ pub struct CharacterDraft {
 }
 
 /// A picture of a character.
-#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct PictureItem {
@@ -340,11 +340,7 @@ pub enum Regenerate {
 
 /// What a generation tells its watcher.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[ts(export)]
 pub enum ChatEvent {
     /// What is being done, in words.

@@ -241,18 +241,10 @@ impl Character {
         let file = dir.join(MAIN);
         let mut character: Self = read_json(&file)?;
         if character.schema > SCHEMA {
-            return Err(Error::NewerSchema {
-                found: character.schema,
-                known: SCHEMA,
-                file,
-            });
+            return Err(Error::NewerSchema { found: character.schema, known: SCHEMA, file });
         }
         if character.name.trim().is_empty() {
-            return Err(Error::Malformed {
-                file,
-                line: 1,
-                problem: "the name is empty".into(),
-            });
+            return Err(Error::Malformed { file, line: 1, problem: "the name is empty".into() });
         }
         if character.id.is_empty() {
             // A folder written by hand: stable as long as the folder is not moved.
@@ -405,12 +397,7 @@ impl Character {
         create_folder(&self.dir.join("pictures"))?;
         let bytes = pictures::encode_png(&decoded.image, label)?;
         write_atomic(&self.dir.join(&file), &bytes)?;
-        Ok(Picture {
-            id,
-            file,
-            hash: Some(hash),
-            ..Picture::default()
-        })
+        Ok(Picture { id, file, hash: Some(hash), ..Picture::default() })
     }
 
     fn picture_with_hash(&self, hash: &str) -> Result<Option<String>> {
@@ -434,15 +421,9 @@ impl Character {
     /// # Errors
     /// When there is no such picture, or the folder cannot be written.
     pub fn remove_picture(&mut self, id: &str) -> Result<Picture> {
-        let index = self
-            .pictures
-            .iter()
-            .position(|p| p.id == id)
-            .ok_or_else(|| Error::NoSuchRecord {
-                name: self.name.clone(),
-                what: "picture",
-                id: id.into(),
-            })?;
+        let index = self.pictures.iter().position(|p| p.id == id).ok_or_else(|| {
+            Error::NoSuchRecord { name: self.name.clone(), what: "picture", id: id.into() }
+        })?;
         let picture = self.pictures.remove(index);
         self.save_pictures()?;
         let from = self.picture_path(&picture);
@@ -535,11 +516,7 @@ mod tests {
     use crate::records::{Speaker, Turn};
 
     fn sample(dir: &Path) -> Character {
-        let draft = Draft {
-            name: "Pip".into(),
-            persona: "An otter.".into(),
-            ..Draft::default()
-        };
+        let draft = Draft { name: "Pip".into(), persona: "An otter.".into(), ..Draft::default() };
         let mut pip = Character::new(draft, dir.join("pip")).unwrap();
         pip.scenes.push(Scene {
             id: "s1".into(),
@@ -579,16 +556,10 @@ mod tests {
         assert!(text.contains("line 3") && text.contains("line 1"), "{text}");
         fs::write(&scenes, format!("{good}{{\"turns\": 3}}\n")).unwrap();
         let text = Character::load(&pip.dir).unwrap_err().to_string();
-        assert!(
-            text.starts_with("line 2") && text.contains("scenes.jsonl"),
-            "{text}"
-        );
+        assert!(text.starts_with("line 2") && text.contains("scenes.jsonl"), "{text}");
         fs::write(pip.dir.join(MAIN), "{\n\"name\": \"Pip\",\n oops").unwrap();
         let text = Character::load(&pip.dir).unwrap_err().to_string();
-        assert!(
-            text.starts_with("line 3") && text.contains("character.json"),
-            "{text}"
-        );
+        assert!(text.starts_with("line 3") && text.contains("character.json"), "{text}");
     }
 
     #[test]
@@ -596,11 +567,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pip = sample(dir.path());
         pip.save().unwrap();
-        fs::write(
-            pip.dir.join(PICTURES),
-            "{\"id\":\"a\",\"file\":\"../../etc/passwd\"}\n",
-        )
-        .unwrap();
+        fs::write(pip.dir.join(PICTURES), "{\"id\":\"a\",\"file\":\"../../etc/passwd\"}\n")
+            .unwrap();
         assert!(Character::load(&pip.dir).is_err());
     }
 

@@ -154,11 +154,7 @@ impl Error {
                 Self::PermissionDenied { doing, path }
             }
             ErrorKind::NotFound => Self::Missing { doing, path },
-            _ => Self::Io {
-                doing,
-                path,
-                source,
-            },
+            _ => Self::Io { doing, path, source },
         }
     }
 

@@ -158,9 +158,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("copying a character", from, e))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry
-            .file_type()
-            .map_err(|e| Error::io("copying a character", &source, e))?;
+        let kind = entry.file_type().map_err(|e| Error::io("copying a character", &source, e))?;
         if kind.is_dir() {
             copy_folder(&source, &target)?;
         } else if kind.is_file() {
@@ -193,20 +191,14 @@ pub(crate) fn slug(name: &str) -> String {
         }
     }
     let slug = slug.trim_end_matches('-');
-    if slug.is_empty() {
-        "character".into()
-    } else {
-        slug.into()
-    }
+    if slug.is_empty() { "character".into() } else { slug.into() }
 }
 
 /// True for a relative path that stays below its folder.
 pub(crate) fn stays_inside(file: &str) -> bool {
     !file.is_empty()
         && !file.contains('\\')
-        && Path::new(file)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)))
+        && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
 }
 
 #[cfg(test)]

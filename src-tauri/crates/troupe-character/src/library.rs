@@ -126,10 +126,7 @@ impl Library {
                 }
             }
         }
-        Err(Error::NoSuchCharacter {
-            asked: wanted.into(),
-            similar: similar(&entries, wanted),
-        })
+        Err(Error::NoSuchCharacter { asked: wanted.into(), similar: similar(&entries, wanted) })
     }
 
     /// Reads one character, found as by [`Library::find`].
@@ -159,9 +156,7 @@ impl Library {
     pub(crate) fn place(&self, character: &mut Character) -> Result<()> {
         let hidden = self.root.join(format!(".new-{}", random(12)));
         character.dir = hidden.clone();
-        let placed = character
-            .save()
-            .and_then(|()| self.adopt(&hidden, &character.name));
+        let placed = character.save().and_then(|()| self.adopt(&hidden, &character.name));
         if placed.is_err() {
             remove_hidden(&hidden);
         }
@@ -182,9 +177,7 @@ impl Library {
     /// When it is a bundled one, its name is blank, or the folder cannot be written.
     pub fn save(&self, character: &Character) -> Result<()> {
         if self.is_bundled(&character.dir) {
-            return Err(Error::ReadOnly {
-                name: character.name.clone(),
-            });
+            return Err(Error::ReadOnly { name: character.name.clone() });
         }
         if character.name.trim().is_empty() {
             return Err(Error::NoName);
@@ -203,12 +196,8 @@ impl Library {
         let target = self.free_folder(&name);
         let hidden = self.root.join(format!(".new-{}", random(12)));
         let copied = copy_folder(&original.dir, &hidden).and_then(|()| {
-            let mut copy = Character {
-                dir: hidden.clone(),
-                id: random(32),
-                name,
-                ..original.clone()
-            };
+            let mut copy =
+                Character { dir: hidden.clone(), id: random(32), name, ..original.clone() };
             let source = copy.source.get_or_insert_default();
             source.copy_of = Some(original.id.clone());
             if source.kind.is_empty() || source.kind == "rolescape" {
@@ -257,26 +246,12 @@ impl Library {
         if entry.is_bundled {
             return Err(Error::ReadOnly { name: entry.name });
         }
-        let folder = entry
-            .dir
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let trashed = Trashed {
-            trash_id: random(16),
-            id: entry.id,
-            name: entry.name,
-            folder,
-        };
+        let folder = entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let trashed = Trashed { trash_id: random(16), id: entry.id, name: entry.name, folder };
         let holder = self.trash.join(&trashed.trash_id);
         create_folder(&holder)?;
         write_atomic(&holder.join(TRASH_NOTE), &to_json_pretty(&trashed)?)?;
-        rename(
-            &entry.dir,
-            &holder.join(&trashed.folder),
-            "moving a character to the trash",
-        )?;
+        rename(&entry.dir, &holder.join(&trashed.folder), "moving a character to the trash")?;
         Ok(trashed)
     }
 
@@ -304,23 +279,12 @@ impl Library {
     pub fn restore(&self, trash_id: &str) -> Result<Character> {
         let trashed = self.trashed()?.into_iter().find(|t| t.trash_id == trash_id);
         let Some(trashed) = trashed else {
-            return Err(Error::NoSuchCharacter {
-                asked: trash_id.into(),
-                similar: Vec::new(),
-            });
+            return Err(Error::NoSuchCharacter { asked: trash_id.into(), similar: Vec::new() });
         };
         let holder = self.trash.join(&trashed.trash_id);
         let wanted = self.root.join(&trashed.folder);
-        let target = if wanted.exists() {
-            self.free_folder(&trashed.name)
-        } else {
-            wanted
-        };
-        rename(
-            &holder.join(&trashed.folder),
-            &target,
-            "restoring a character",
-        )?;
+        let target = if wanted.exists() { self.free_folder(&trashed.name) } else { wanted };
+        rename(&holder.join(&trashed.folder), &target, "restoring a character")?;
         remove_hidden(&holder);
         Character::load(&target)
     }
@@ -354,11 +318,7 @@ fn similar(entries: &[Entry], wanted: &str) -> Vec<String> {
         .collect();
     scored.sort();
     scored.dedup_by(|a, b| a.1 == b.1);
-    scored
-        .into_iter()
-        .take(3)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn entries_in(folder: &Path, is_bundled: bool) -> Result<Vec<Entry>> {
@@ -379,15 +339,9 @@ fn entry(dir: PathBuf, is_bundled: bool) -> Entry {
         .collect();
     match Character::load_head(&dir) {
         Ok(character) => Entry {
-            portrait: character
-                .pictures
-                .first()
-                .map(|p| character.picture_path(p)),
+            portrait: character.pictures.first().map(|p| character.picture_path(p)),
             num_pictures: character.pictures.len(),
-            copy_of: character
-                .source
-                .as_ref()
-                .and_then(|s: &Source| s.copy_of.clone()),
+            copy_of: character.source.as_ref().and_then(|s: &Source| s.copy_of.clone()),
             id: character.id,
             name: character.name,
             persona: character.persona,
@@ -398,11 +352,7 @@ fn entry(dir: PathBuf, is_bundled: bool) -> Entry {
             problem: None,
         },
         Err(error) => {
-            let folder = dir
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let folder = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Entry {
                 id: folder.clone(),
                 name: folder,
@@ -442,9 +392,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn rename(from: &Path, to: &Path, doing: &'static str) -> Result<()> {
     if to.exists() {
-        return Err(Error::AlreadyExists {
-            path: to.to_path_buf(),
-        });
+        return Err(Error::AlreadyExists { path: to.to_path_buf() });
     }
     fs::rename(from, to).map_err(|e| Error::io(doing, to, e))
 }
@@ -463,10 +411,7 @@ fn remove_hidden(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(
-            "could not remove a temporary folder ({error}): {}",
-            folder.display()
-        );
+        tracing::warn!("could not remove a temporary folder ({error}): {}", folder.display());
     }
 }
 
@@ -475,10 +420,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Draft {
-        Draft {
-            name: name.into(),
-            ..Draft::default()
-        }
+        Draft { name: name.into(), ..Draft::default() }
     }
 
     #[test]
@@ -504,10 +446,7 @@ mod tests {
         let error = library.load("Harbor Pip").unwrap_err().to_string();
         assert!(error.contains("did you mean “Harbour Pip”?"), "{error}");
         library.create(named("harbour pip")).unwrap();
-        assert!(matches!(
-            library.load("harbour pip"),
-            Err(Error::Ambiguous { .. })
-        ));
+        assert!(matches!(library.load("harbour pip"), Err(Error::Ambiguous { .. })));
     }
 
     #[test]
@@ -530,25 +469,14 @@ mod tests {
         let original = author.create(named("Pip")).unwrap();
         let library = Library::open(home.path(), &[author.root().to_path_buf()]).unwrap();
         assert!(library.find("pip").unwrap().is_bundled);
-        assert!(matches!(
-            library.save(&original),
-            Err(Error::ReadOnly { .. })
-        ));
+        assert!(matches!(library.save(&original), Err(Error::ReadOnly { .. })));
         assert!(matches!(library.delete("pip"), Err(Error::ReadOnly { .. })));
         let mut copy = library.editable("pip").unwrap();
         assert_ne!(copy.id, original.id);
         copy.greeting = "Ahoy.".into();
         library.save(&copy).unwrap();
-        assert_eq!(
-            library.editable(&original.id).unwrap(),
-            copy,
-            "the same copy again"
-        );
-        assert_eq!(
-            library.load("pip").unwrap(),
-            copy,
-            "the user's own comes first"
-        );
+        assert_eq!(library.editable(&original.id).unwrap(), copy, "the same copy again");
+        assert_eq!(library.load("pip").unwrap(), copy, "the user's own comes first");
         assert_eq!(Character::load(&original.dir).unwrap(), original);
     }
 

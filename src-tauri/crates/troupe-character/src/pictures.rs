@@ -61,19 +61,15 @@ pub struct Decoded {
 /// # Errors
 /// When the bytes are no PNG, JPEG or WebP, are damaged, or hold more than [`MAX_MEGAPIXELS`].
 pub fn decode(bytes: &[u8], label: &str) -> Result<Decoded> {
-    let refuse = |reason: String| Error::NotAPicture {
-        label: label.into(),
-        reason,
-    };
+    let refuse = |reason: String| Error::NotAPicture { label: label.into(), reason };
     if bytes.is_empty() {
         return Err(refuse("the file is empty".into()));
     }
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| refuse(e.to_string()))?;
-    let format = reader
-        .format()
-        .ok_or_else(|| refuse("it starts like no known picture format".into()))?;
+    let format =
+        reader.format().ok_or_else(|| refuse("it starts like no known picture format".into()))?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
@@ -88,23 +84,14 @@ pub fn decode(bytes: &[u8], label: &str) -> Result<Decoded> {
         });
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let had_metadata = [
-        decoder.exif_metadata(),
-        decoder.xmp_metadata(),
-        decoder.icc_profile(),
-    ]
-    .into_iter()
-    .any(|found| matches!(found, Ok(Some(data)) if !data.is_empty()));
+    let had_metadata = [decoder.exif_metadata(), decoder.xmp_metadata(), decoder.icc_profile()]
+        .into_iter()
+        .any(|found| matches!(found, Ok(Some(data)) if !data.is_empty()));
     let image = DynamicImage::from_decoder(decoder).map_err(|e| refuse(e.to_string()))?;
     let original_size = image.dimensions();
     let mut image = to_eight_bit(shrink(image));
     image.apply_orientation(orientation);
-    Ok(Decoded {
-        image,
-        format,
-        original_size,
-        had_metadata,
-    })
+    Ok(Decoded { image, format, original_size, had_metadata })
 }
 
 /// Reads and decodes a picture file.
@@ -172,10 +159,7 @@ pub(crate) fn encode_png(image: &DynamicImage, label: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image
         .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
-        .map_err(|e| Error::NotAPicture {
-            label: label.into(),
-            reason: e.to_string(),
-        })?;
+        .map_err(|e| Error::NotAPicture { label: label.into(), reason: e.to_string() })?;
     Ok(bytes)
 }
 
@@ -229,10 +213,7 @@ mod tests {
         let crc = crc32(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
         let error = decode(&bytes, "big.png").unwrap_err();
-        assert!(
-            matches!(error, Error::PictureTooLarge { width: 20_000, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, Error::PictureTooLarge { width: 20_000, .. }), "{error}");
     }
 
     #[test]
@@ -261,10 +242,7 @@ mod tests {
         assert_eq!(rgb.get_pixel(1, 0).0, [255, 255, 255]);
         assert!((transparent_share(&image) - 0.5).abs() < 1e-9);
         rgba.put_pixel(1, 0, Rgba([9, 9, 9, 0]));
-        assert_eq!(
-            pixel_hash(&image),
-            pixel_hash(&DynamicImage::ImageRgba8(rgba))
-        );
+        assert_eq!(pixel_hash(&image), pixel_hash(&DynamicImage::ImageRgba8(rgba)));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
@@ -272,11 +250,7 @@ mod tests {
         for &byte in bytes {
             crc ^= u32::from(byte);
             for _ in 0..8 {
-                crc = if crc & 1 == 1 {
-                    (crc >> 1) ^ 0xEDB8_8320
-                } else {
-                    crc >> 1
-                };
+                crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
             }
         }
         !crc

@@ -56,13 +56,7 @@ pub struct ScenePicture<'a> {
 
 /// Prompt for the character's next reply.
 pub fn role_play(scene: &RolePlay<'_>) -> String {
-    let RolePlay {
-        description,
-        opening,
-        history,
-        user,
-        name,
-    } = scene;
+    let RolePlay { description, opening, history, user, name } = scene;
     let mut earlier = String::new();
     if !history.is_empty() {
         earlier.push_str("Conversation History:\n");
@@ -77,11 +71,7 @@ pub fn role_play(scene: &RolePlay<'_>) -> String {
 }
 
 fn scene_blocks(scene: &ScenePicture<'_>) -> String {
-    let ScenePicture {
-        description,
-        user,
-        response,
-    } = scene;
+    let ScenePicture { description, user, response } = scene;
     format!(
         "Character Description: {description}\n\nUser Input: {user}\n\nCharacter Response: {response}"
     )
@@ -129,10 +119,7 @@ pub fn thinking_answer(thinking: &str, instruction: &str) -> String {
 
 /// Reads an answer back: trimmed contents of the first `<think>` and `<gen>` pairs, empty if absent.
 pub fn parse_thinking(answer: &str) -> (String, String) {
-    (
-        between(answer, "<think>", "</think>"),
-        between(answer, "<gen>", "</gen>"),
-    )
+    (between(answer, "<think>", "</think>"), between(answer, "<gen>", "</gen>"))
 }
 
 fn between(text: &str, open: &str, close: &str) -> String {
@@ -158,11 +145,8 @@ mod tests {
 
     use super::*;
 
-    const SCENE: ScenePicture<'_> = ScenePicture {
-        description: "{description}",
-        user: "{user}",
-        response: "{response}",
-    };
+    const SCENE: ScenePicture<'_> =
+        ScenePicture { description: "{description}", user: "{user}", response: "{response}" };
 
     fn fingerprint(text: &str) -> (usize, String) {
         let digest = Sha256::digest(text.as_bytes());
@@ -191,11 +175,7 @@ mod tests {
                 342,
                 "0360d54b0fa25356f99252b3aa4a431d986ea50c0564e08e01aaeee8e57fc647",
             ),
-            (
-                reply,
-                224,
-                "e59e9da9c58cc54359876e0db9bf5d67a4cb9de72087c96856bac74c0d2c1c24",
-            ),
+            (reply, 224, "e59e9da9c58cc54359876e0db9bf5d67a4cb9de72087c96856bac74c0d2c1c24"),
             (
                 thinking_request(&SCENE),
                 887,
@@ -210,14 +190,8 @@ mod tests {
     #[test]
     fn history_ends_in_a_blank_line() {
         let history = [
-            HistoryTurn {
-                role: "user",
-                text: "Hello.",
-            },
-            HistoryTurn {
-                role: "machine",
-                text: "Ahoy.",
-            },
+            HistoryTurn { role: "user", text: "Hello." },
+            HistoryTurn { role: "machine", text: "Ahoy." },
         ];
         let text = role_play(&RolePlay {
             description: "An otter.",
@@ -236,20 +210,13 @@ mod tests {
     fn answers_are_read_back() {
         let answer = thinking_answer(" a\nb ", "c");
         assert_eq!(parse_thinking(&answer), ("a\nb".into(), "c".into()));
-        assert_eq!(
-            parse_thinking("<think>never closed"),
-            (String::new(), String::new())
-        );
+        assert_eq!(parse_thinking("<think>never closed"), (String::new(), String::new()));
         assert_eq!(parse_thinking("<gen>x</gen><gen>y</gen>").1, "x");
     }
 
     #[test]
     fn placeholders_in_texts_are_left_alone() {
-        let text = scene_picture(&ScenePicture {
-            user: "{response}",
-            response: "r",
-            ..SCENE
-        });
+        let text = scene_picture(&ScenePicture { user: "{response}", response: "r", ..SCENE });
         assert!(text.contains("User Input: {response}\n\nCharacter Response: r\n\n"));
     }
 }

@@ -282,9 +282,7 @@ impl PicturePrompt {
             if q.question.trim().is_empty() || q.answer.trim().is_empty() {
                 continue;
             }
-            let seen = answers
-                .entry(crate::normalise::loose(&q.question))
-                .or_default();
+            let seen = answers.entry(crate::normalise::loose(&q.question)).or_default();
             let answer = q.answer.trim().to_lowercase();
             if seen.iter().all(|(other, _)| *other != answer) {
                 seen.push((answer, index));
@@ -296,9 +294,7 @@ impl PicturePrompt {
             .map(|answers| answers[0].1)
             .collect();
         kept.sort_unstable();
-        kept.into_iter()
-            .map(|index| &self.questions[index])
-            .collect()
+        kept.into_iter().map(|index| &self.questions[index]).collect()
     }
 }
 

@@ -182,10 +182,7 @@ impl Default for SampleOptions {
 impl SampleOptions {
     /// The reference's mixture: no consistency samples, pictures 20000 to 1.
     pub fn reference() -> Self {
-        let mut options = Self {
-            picture_weight: 20_000.0,
-            ..Self::default()
-        };
+        let mut options = Self { picture_weight: 20_000.0, ..Self::default() };
         options.set_consistency(false);
         options
     }
@@ -255,11 +252,7 @@ struct Exchange {
 /// Splits a scene into exchanges. Neighbouring turns of one speaker count as one.
 fn exchanges(scene: &Scene) -> Vec<Exchange> {
     let mut merged: Vec<crate::records::Turn> = Vec::new();
-    for turn in scene
-        .turns
-        .iter()
-        .filter(|turn| !turn.text.trim().is_empty())
-    {
+    for turn in scene.turns.iter().filter(|turn| !turn.text.trim().is_empty()) {
         match merged.last_mut().filter(|last| last.role == turn.role) {
             Some(last) => {
                 last.text.push('\n');
@@ -276,10 +269,7 @@ fn exchanges(scene: &Scene) -> Vec<Exchange> {
         let [user, reply] = pair else { continue };
         if user.role == Speaker::User && reply.role == Speaker::Character {
             found.push(Exchange {
-                history: merged[..index]
-                    .iter()
-                    .map(|t| (t.role, t.text.clone()))
-                    .collect(),
+                history: merged[..index].iter().map(|t| (t.role, t.text.clone())).collect(),
                 user: user.text.clone(),
                 reply: reply.text.clone(),
                 picture: reply.picture.clone(),
@@ -304,10 +294,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(character: &'a Character, options: &'a SampleOptions) -> Self {
-        let told = character
-            .scenes
-            .iter()
-            .filter(|scene| scene.picture().is_none());
+        let told = character.scenes.iter().filter(|scene| scene.picture().is_none());
         let mut builder = Self {
             character,
             options,
@@ -319,25 +306,14 @@ impl<'a> Builder<'a> {
         };
         let pictures = character.pictures.iter().map(|p| (p.id.as_str(), p.split));
         builder.held_pictures = kept_back("picture", pictures.collect(), 6, options);
-        let texts = character
-            .scenes
-            .iter()
-            .filter(|scene| scene.picture().is_none());
-        builder.held_scenes = kept_back(
-            "scene",
-            texts.map(|s| (s.id.as_str(), s.split)).collect(),
-            10,
-            options,
-        );
+        let texts = character.scenes.iter().filter(|scene| scene.picture().is_none());
+        builder.held_scenes =
+            kept_back("scene", texts.map(|s| (s.id.as_str(), s.split)).collect(), 10, options);
         let of_held_pictures = character.scenes.iter().filter(|scene| {
             scene.split == Split::Test
-                || scene
-                    .picture()
-                    .is_some_and(|id| builder.held_pictures.contains(id))
+                || scene.picture().is_some_and(|id| builder.held_pictures.contains(id))
         });
-        builder
-            .held_scenes
-            .extend(of_held_pictures.map(|scene| scene.id.as_str()));
+        builder.held_scenes.extend(of_held_pictures.map(|scene| scene.id.as_str()));
         builder
     }
 
@@ -350,20 +326,11 @@ impl<'a> Builder<'a> {
             SampleGroup::Picture => self.options.picture_weight,
             SampleGroup::Text => self.options.text_weight,
         };
-        self.samples.push(TrainingSample {
-            id,
-            kind,
-            group,
-            weight,
-            blocks,
-            held_out,
-        });
+        self.samples.push(TrainingSample { id, kind, group, weight, blocks, held_out });
     }
 
     fn path(&self, id: &str) -> Option<PathBuf> {
-        self.character
-            .picture(id)
-            .map(|picture| self.character.picture_path(picture))
+        self.character.picture(id).map(|picture| self.character.picture_path(picture))
     }
 
     fn add_scene(&mut self, scene: &Scene) {
@@ -383,10 +350,7 @@ impl<'a> Builder<'a> {
         let history: Vec<HistoryTurn<'_>> = exchange
             .history
             .iter()
-            .map(|(speaker, text)| HistoryTurn {
-                role: speaker.template_role(),
-                text,
-            })
+            .map(|(speaker, text)| HistoryTurn { role: speaker.template_role(), text })
             .collect();
         let prompt = prompts::role_play(&RolePlay {
             description: &self.description,
@@ -396,12 +360,7 @@ impl<'a> Builder<'a> {
             name: self.character.prompt_name(),
         });
         let blocks = vec![prompt_block(prompt), reply_block(exchange.reply.clone())];
-        self.push(
-            SampleKind::RolePlay,
-            format!("role-play/{id}"),
-            held_out,
-            blocks,
-        );
+        self.push(SampleKind::RolePlay, format!("role-play/{id}"), held_out, blocks);
     }
 
     fn add_scene_picture(&mut self, id: &str, held_out: bool, exchange: &Exchange) {
@@ -419,27 +378,14 @@ impl<'a> Builder<'a> {
             )),
             _ => None,
         };
-        let path = exchange
-            .picture
-            .as_deref()
-            .and_then(|picture| self.path(picture));
+        let path = exchange.picture.as_deref().and_then(|picture| self.path(picture));
         if let Some(path) = &path {
             let blocks = drawing(plain, path);
-            self.push(
-                SampleKind::PictureScene,
-                format!("picture-scene/{id}"),
-                held_out,
-                blocks,
-            );
+            self.push(SampleKind::PictureScene, format!("picture-scene/{id}"), held_out, blocks);
         }
         if let Some((request, answer, caption)) = plan {
             let blocks = vec![prompt_block(request), reply_block(answer)];
-            self.push(
-                SampleKind::Thinking,
-                format!("thinking/{id}"),
-                held_out,
-                blocks,
-            );
+            self.push(SampleKind::Thinking, format!("thinking/{id}"), held_out, blocks);
             if let Some(path) = &path {
                 let blocks = drawing(caption, path);
                 let id = format!("picture-thinking/{id}");
@@ -465,16 +411,9 @@ impl<'a> Builder<'a> {
         let mut held_out = question.split == Split::Test;
         match question.kind {
             QuestionKind::Knowledge => {
-                let blocks = vec![
-                    prompt_block(question.question.clone()),
-                    reply_block(answer.clone()),
-                ];
-                self.push(
-                    SampleKind::KnowledgeQa,
-                    format!("knowledge/{id}"),
-                    held_out,
-                    blocks,
-                );
+                let blocks =
+                    vec![prompt_block(question.question.clone()), reply_block(answer.clone())];
+                self.push(SampleKind::KnowledgeQa, format!("knowledge/{id}"), held_out, blocks);
             }
             QuestionKind::Picture => {
                 let Some(picture) = &question.picture else {
@@ -485,12 +424,7 @@ impl<'a> Builder<'a> {
                 };
                 held_out |= self.held_pictures.contains(picture.as_str());
                 let blocks = seeing(path, question.question.clone(), answer.clone());
-                self.push(
-                    SampleKind::PictureQa,
-                    format!("picture-qa/{id}"),
-                    held_out,
-                    blocks,
-                );
+                self.push(SampleKind::PictureQa, format!("picture-qa/{id}"), held_out, blocks);
             }
             QuestionKind::KnowledgeChoice
             | QuestionKind::PictureChoice
@@ -517,44 +451,22 @@ impl<'a> Builder<'a> {
 }
 
 fn prompt_block(text: String) -> SampleBlock {
-    SampleBlock::Text {
-        role: TextRole::Prompt,
-        text,
-        loss: false,
-        droppable: false,
-    }
+    SampleBlock::Text { role: TextRole::Prompt, text, loss: false, droppable: false }
 }
 
 fn reply_block(text: String) -> SampleBlock {
-    SampleBlock::Text {
-        role: TextRole::Reply,
-        text,
-        loss: true,
-        droppable: false,
-    }
+    SampleBlock::Text { role: TextRole::Reply, text, loss: true, droppable: false }
 }
 
 fn drawing(caption: String, picture: &std::path::Path) -> Vec<SampleBlock> {
     vec![
-        SampleBlock::Text {
-            role: TextRole::Caption,
-            text: caption,
-            loss: false,
-            droppable: true,
-        },
-        SampleBlock::Vae {
-            picture: picture.to_path_buf(),
-            loss: true,
-        },
+        SampleBlock::Text { role: TextRole::Caption, text: caption, loss: false, droppable: true },
+        SampleBlock::Vae { picture: picture.to_path_buf(), loss: true },
     ]
 }
 
 fn seeing(picture: PathBuf, question: String, answer: String) -> Vec<SampleBlock> {
-    vec![
-        SampleBlock::Vit { picture },
-        prompt_block(question),
-        reply_block(answer),
-    ]
+    vec![SampleBlock::Vit { picture }, prompt_block(question), reply_block(answer)]
 }
 
 fn lines(scene: &Scene) -> Vec<&str> {
@@ -569,11 +481,8 @@ fn kept_back<'a>(
     enough: usize,
     options: &SampleOptions,
 ) -> HashSet<&'a str> {
-    let test: HashSet<&str> = records
-        .iter()
-        .filter(|(_, split)| *split == Split::Test)
-        .map(|(id, _)| *id)
-        .collect();
+    let test: HashSet<&str> =
+        records.iter().filter(|(_, split)| *split == Split::Test).map(|(id, _)| *id).collect();
     if !test.is_empty() || records.len() < enough || options.held_out_share <= 0.0 {
         return test;
     }
@@ -650,12 +559,7 @@ mod tests {
         let scene = &samples[5];
         assert!(matches!(
             scene.blocks[0],
-            SampleBlock::Text {
-                loss: false,
-                droppable: true,
-                role: TextRole::Caption,
-                ..
-            }
+            SampleBlock::Text { loss: false, droppable: true, role: TextRole::Caption, .. }
         ));
         assert!(
             matches!(&scene.blocks[1], SampleBlock::Vae { picture, loss: true } if picture.ends_with("pictures/a.png"))
@@ -679,10 +583,8 @@ mod tests {
             ],
             ..Scene::default()
         }];
-        let options = SampleOptions {
-            kinds: [SampleKind::RolePlay].into(),
-            ..SampleOptions::default()
-        };
+        let options =
+            SampleOptions { kinds: [SampleKind::RolePlay].into(), ..SampleOptions::default() };
         let samples = training_samples(&pip, &options);
         assert_eq!(samples.len(), 2);
         assert!(
@@ -736,11 +638,7 @@ mod tests {
         assert_eq!(first.len(), 4, "a tenth of forty");
         pip.scenes.reverse();
         let again: HashSet<String> = held(&pip).into_iter().collect();
-        assert_eq!(
-            again,
-            first.into_iter().collect::<HashSet<_>>(),
-            "order does not matter"
-        );
+        assert_eq!(again, first.into_iter().collect::<HashSet<_>>(), "order does not matter");
     }
 
     #[test]

@@ -91,14 +91,8 @@ pub(crate) fn chat(studio: &Studio, arguments: &ChatArguments, output: &Output) 
     }
     let chat = studio.create_chat(&character.id)?;
     let name = &character.draft.name;
-    let mut session = Session {
-        studio,
-        arguments,
-        output,
-        chat_id: chat.chat.id,
-        name,
-        num_replies: 0,
-    };
+    let mut session =
+        Session { studio, arguments, output, chat_id: chat.chat.id, name, num_replies: 0 };
     if let Some(text) = &arguments.say {
         return session.say(text);
     }
@@ -157,23 +151,13 @@ impl Session<'_> {
             match event {
                 ChatEvent::Phase { label } => bar.set_message(label),
                 ChatEvent::TextDelta { delta, .. } if !self.output.json => {
-                    let start = if begun {
-                        String::new()
-                    } else {
-                        format!("{}: ", self.name)
-                    };
-                    let delta = if begun {
-                        delta.as_str()
-                    } else {
-                        delta.trim_start()
-                    };
+                    let start = if begun { String::new() } else { format!("{}: ", self.name) };
+                    let delta = if begun { delta.as_str() } else { delta.trim_start() };
                     begun = true;
                     bar.suspend(|| self.output.raw(&format!("{start}{delta}")));
                 }
                 ChatEvent::TextDone { .. } if !self.output.json => self.output.line(""),
-                ChatEvent::PictureProgress {
-                    step, num_steps, ..
-                } => {
+                ChatEvent::PictureProgress { step, num_steps, .. } => {
                     bar.set_length(u64::from(num_steps));
                     bar.set_position(u64::from(step));
                     bar.set_message("drawing");
@@ -215,17 +199,14 @@ impl Session<'_> {
             picture = Some(shown);
         }
         if self.output.json {
-            self.output
-                .json(&json!({"type": "result", "text": message.text, "picture": picture}));
+            self.output.json(&json!({"type": "result", "text": message.text, "picture": picture}));
         }
         if let Some(folder) = &self.arguments.out {
             let path = folder.join("transcript.md");
             let picture = picture.and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
             let picture = picture.map_or(String::new(), |p| format!("\n![picture]({p})\n"));
-            let text = format!(
-                "**You:** {said}\n\n**{}:** {}\n{picture}\n",
-                self.name, message.text
-            );
+            let text =
+                format!("**You:** {said}\n\n**{}:** {}\n{picture}\n", self.name, message.text);
             std::fs::OpenOptions::new()
                 .create(true)
                 .append(true)
@@ -240,19 +221,15 @@ impl Session<'_> {
 /// The event without its picture data, which no pipe wants.
 fn without_preview(event: &ChatEvent) -> ChatEvent {
     match event {
-        ChatEvent::PictureProgress {
-            message_id,
-            step,
-            num_steps,
-            eta_secs,
-            ..
-        } => ChatEvent::PictureProgress {
-            message_id: message_id.clone(),
-            step: *step,
-            num_steps: *num_steps,
-            eta_secs: *eta_secs,
-            preview: None,
-        },
+        ChatEvent::PictureProgress { message_id, step, num_steps, eta_secs, .. } => {
+            ChatEvent::PictureProgress {
+                message_id: message_id.clone(),
+                step: *step,
+                num_steps: *num_steps,
+                eta_secs: *eta_secs,
+                preview: None,
+            }
+        }
         other => other.clone(),
     }
 }
@@ -260,13 +237,7 @@ fn without_preview(event: &ChatEvent) -> ChatEvent {
 pub(crate) fn draw(studio: &Studio, arguments: &DrawArguments, output: &Output) -> Result<()> {
     let bar = output.progress(0);
     let shown = bar.clone();
-    let DrawArguments {
-        character,
-        prompt,
-        seed,
-        steps,
-        out,
-    } = arguments;
+    let DrawArguments { character, prompt, seed, steps, out } = arguments;
     let drawn = studio.draw(character, prompt, *seed, *steps, move |step, num_steps| {
         shown.set_length(num_steps as u64);
         shown.set_position(step as u64);
@@ -282,12 +253,8 @@ pub(crate) fn draw(studio: &Studio, arguments: &DrawArguments, output: &Output) 
 
 pub(crate) fn ask(studio: &Studio, arguments: &AskArguments, output: &Output) -> Result<()> {
     let load = |path: &PathBuf| troupe_model::image_ops::load_picture(path);
-    let picture = arguments
-        .picture
-        .as_ref()
-        .map(load)
-        .transpose()
-        .map_err(troupe_api::ApiError::from)?;
+    let picture =
+        arguments.picture.as_ref().map(load).transpose().map_err(troupe_api::ApiError::from)?;
     let asked = studio.ask(&arguments.character, &arguments.question, picture)?;
     let result = json!({
         "answer": asked.text, "baseHash": asked.base_hash, "adapterHash": asked.adapter_hash,

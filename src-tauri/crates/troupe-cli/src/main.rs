@@ -142,13 +142,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TROUPE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let output = Output {
-        json: arguments.json,
-    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output { json: arguments.json };
     match run(arguments, &output) {
         Ok(code) => code,
         Err(error) => {
@@ -162,9 +157,8 @@ fn main() -> ExitCode {
 fn report(error: &anyhow::Error, output: &Output) {
     let api = error.downcast_ref::<ApiError>();
     if output.json {
-        let (code, hint) = api.map_or((json!("internal"), ""), |e| {
-            (json!(e.code), e.hint.as_str())
-        });
+        let (code, hint) =
+            api.map_or((json!("internal"), ""), |e| (json!(e.code), e.hint.as_str()));
         output
             .json(&json!({"error": {"code": code, "message": format!("{error:#}"), "hint": hint}}));
         return;
@@ -176,16 +170,10 @@ fn report(error: &anyhow::Error, output: &Output) {
 }
 
 fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
-    let options = StudioOptions {
-        home: arguments.home,
-        model_dir: arguments.model,
-        worker: None,
-    };
+    let options = StudioOptions { home: arguments.home, model_dir: arguments.model, worker: None };
     let open = || Studio::open(&options).map_err(anyhow::Error::from);
     match arguments.command {
-        Command::Import {
-            source: ImportSource::Rolescape { folder, character },
-        } => {
+        Command::Import { source: ImportSource::Rolescape { folder, character } } => {
             let outcome = open()?.import_rolescape(&folder, character.as_deref())?;
             output.result(&outcome, || outcome.report.clone());
         }
@@ -217,12 +205,8 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
         Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,
-        Command::Model {
-            action: ModelAction::Inspect { folder },
-        } => inspect(&folder, output)?,
-        Command::Model {
-            action: ModelAction::Init { folder, out, seed },
-        } => {
+        Command::Model { action: ModelAction::Inspect { folder } } => inspect(&folder, output)?,
+        Command::Model { action: ModelAction::Init { folder, out, seed } } => {
             let names = troupe_train::init::write_fresh_weights(&folder, &out, seed)
                 .map_err(ApiError::from)?;
             let text = || format!("{} tensors written to {}", names.len(), out.display());
@@ -231,11 +215,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Golden { folder } => {
             let passed = troupe_train::golden::run(&folder, &mut std::io::stdout())
                 .with_context(|| format!("running the cases of {}", folder.display()))?;
-            return Ok(if passed {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -246,23 +226,10 @@ fn list_text(characters: &[troupe_api::wire::CharacterSummary]) -> String {
         return "No characters yet. Import some with: troupe import rolescape <folder>".into();
     }
     let line = |c: &troupe_api::wire::CharacterSummary| {
-        let marks = [
-            (c.is_taught, "taught"),
-            (c.is_bundled, "bundled"),
-            (c.problem.is_some(), "damaged"),
-        ];
-        let marks: Vec<&str> = marks
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, mark)| *mark)
-            .collect();
-        format!(
-            "{:<24} {:>3} pictures  {:<16} {}",
-            c.name,
-            c.num_pictures,
-            marks.join(", "),
-            c.id
-        )
+        let marks =
+            [(c.is_taught, "taught"), (c.is_bundled, "bundled"), (c.problem.is_some(), "damaged")];
+        let marks: Vec<&str> = marks.iter().filter(|(on, _)| *on).map(|(_, mark)| *mark).collect();
+        format!("{:<24} {:>3} pictures  {:<16} {}", c.name, c.num_pictures, marks.join(", "), c.id)
     };
     characters.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -278,10 +245,7 @@ fn show_text(detail: &troupe_api::wire::CharacterDetail) -> String {
         ("Greeting", &draft.greeting),
         ("Licence", &detail.licence),
     ];
-    for (label, text) in fields
-        .into_iter()
-        .filter(|(_, text)| !text.trim().is_empty())
-    {
+    for (label, text) in fields.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
         lines.push(format!("{label}: {}", text.trim()));
     }
     lines.push(format!(

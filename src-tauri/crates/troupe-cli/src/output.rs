@@ -14,11 +14,7 @@ pub(crate) struct Output {
 impl Output {
     /// Prints a result: as JSON, or as the text that `text` makes.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
-            self.json(value)
-        } else {
-            self.line(&text())
-        }
+        if self.json { self.json(value) } else { self.line(&text()) }
     }
 
     /// Prints one JSON document on a line.
@@ -46,11 +42,8 @@ impl Output {
     /// A progress bar on standard error; invisible unless a person is watching.
     pub(crate) fn progress(&self, len: u64) -> ProgressBar {
         let visible = !self.json && std::io::stderr().is_terminal();
-        let target = if visible {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(len), target);
         let template = "{bar:32} {pos}/{len} {elapsed} (left {eta}) {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {

@@ -81,22 +81,15 @@ pub(crate) fn train(
     let bar = output.progress(0);
     let outcome = troupe_api::work(&run, &mut |event| {
         show(event, &bar, output);
-        if interrupts.load(Ordering::Relaxed) > 0 {
-            Control::Pause
-        } else {
-            Control::Continue
-        }
+        if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
     })?;
     bar.finish_and_clear();
     let name = &detail.draft.name;
-    output.result(
-        &json!({"type": "result", "outcome": outcome, "run": run}),
-        || match outcome {
-            Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
-            Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
-            Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
-        },
-    );
+    output.result(&json!({"type": "result", "outcome": outcome, "run": run}), || match outcome {
+        Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
+        Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
+        Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,10 +98,7 @@ fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
         .kinds
         .iter()
         .map(|k| {
-            format!(
-                "{:<36} {:>5} to learn, {:>4} kept back",
-                k.label, k.num_train, k.num_held_out
-            )
+            format!("{:<36} {:>5} to learn, {:>4} kept back", k.label, k.num_train, k.num_held_out)
         })
         .collect();
     lines.push(format!(
@@ -117,11 +107,8 @@ fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
         plan.minutes,
         plan.memory_mb / 1000.
     ));
-    lines.extend(
-        plan.findings
-            .iter()
-            .map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)),
-    );
+    lines
+        .extend(plan.findings.iter().map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)));
     lines.join("\n")
 }
 
@@ -164,19 +151,10 @@ fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
                 ))
             });
         }
-        TrainEvent::Sample {
-            step,
-            prompt,
-            text: Some(text),
-            ..
-        } => {
+        TrainEvent::Sample { step, prompt, text: Some(text), .. } => {
             bar.suspend(|| output.note(&format!("step {step}: {prompt}\n    → {text}")));
         }
-        TrainEvent::Sample {
-            step,
-            file: Some(file),
-            ..
-        } => {
+        TrainEvent::Sample { step, file: Some(file), .. } => {
             bar.suspend(|| output.note(&format!("step {step}: picture {file}")));
         }
         TrainEvent::Note { text } => bar.suspend(|| output.note(text)),

@@ -138,9 +138,7 @@ impl RunFolder {
     /// When the folder exists or cannot be written.
     pub fn create(dir: &Path, run_toml: &str) -> Result<Self> {
         fs::create_dir_all(dir).map_err(io("creating the run folder", dir))?;
-        let run = Self {
-            dir: dir.to_path_buf(),
-        };
+        let run = Self { dir: dir.to_path_buf() };
         let path = run.path("run.toml");
         let mut file = OpenOptions::new()
             .write(true)
@@ -159,9 +157,7 @@ impl RunFolder {
     /// # Errors
     /// When it holds no `run.toml`.
     pub fn open(dir: &Path) -> Result<Self> {
-        let run = Self {
-            dir: dir.to_path_buf(),
-        };
+        let run = Self { dir: dir.to_path_buf() };
         let path = run.path("run.toml");
         fs::metadata(&path).map_err(io("opening the run", &path))?;
         Ok(run)
@@ -186,11 +182,7 @@ impl RunFolder {
 
     /// The folder's name.
     pub fn id(&self) -> String {
-        self.dir
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -290,8 +282,7 @@ impl RunFolder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), offset)),
             Err(e) => return Err(io("reading the run's events", &path)(e)),
         };
-        file.seek(SeekFrom::Start(offset))
-            .map_err(io("reading the run's events", &path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(io("reading the run's events", &path))?;
         let mut reader = BufReader::new(file);
         let (mut events, mut next, mut line) = (Vec::new(), offset, Vec::new());
         loop {
@@ -358,16 +349,10 @@ impl RunFolder {
             .open(&log_path)
             .map_err(io("opening the worker's log", &log_path))?;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
-            .spawn()
-            .map_err(io("starting the worker", program))?;
+        let mut child = command.spawn().map_err(io("starting the worker", program))?;
         // Reap the worker when it ends while this process lives; otherwise init does.
         std::thread::spawn(move || child.wait());
         Ok(())
@@ -404,10 +389,7 @@ mod tests {
         run.append(&1)?;
         let path = dir.join("events.jsonl");
         let append = |text: &str| {
-            let mut file = OpenOptions::new()
-                .append(true)
-                .open(&path)
-                .expect("the file");
+            let mut file = OpenOptions::new().append(true).open(&path).expect("the file");
             file.write_all(text.as_bytes()).expect("a write");
         };
         append("{torn");
@@ -424,14 +406,8 @@ mod tests {
     fn a_run_without_worker_is_interrupted() -> Result<()> {
         let dir = scratch("lock");
         let run = RunFolder::create(&dir, "")?;
-        assert!(
-            RunFolder::create(&dir, "").is_err(),
-            "a run is never overwritten"
-        );
-        let running = State {
-            status: Status::Running,
-            ..State::default()
-        };
+        assert!(RunFolder::create(&dir, "").is_err(), "a run is never overwritten");
+        let running = State { status: Status::Running, ..State::default() };
         run.set_state(&running)?;
         let lock = run.lock()?;
         assert!(matches!(run.lock(), Err(JobError::Busy)));

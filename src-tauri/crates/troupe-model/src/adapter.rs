@@ -110,11 +110,7 @@ impl Adapter {
             source,
             path: config.clone(),
         })?;
-        let malformed = |reason: String| ModelError::Malformed {
-            what,
-            reason,
-            path: file.clone(),
-        };
+        let malformed = |reason: String| ModelError::Malformed { what, reason, path: file.clone() };
         let config: AdapterConfig =
             serde_json::from_str(&text).map_err(|e| malformed(format!("its description: {e}")))?;
         std::fs::metadata(&file).map_err(|source| ModelError::Io {
@@ -149,31 +145,13 @@ impl Adapter {
         let mut loras = BTreeMap::new();
         for (module, a) in a {
             let Some(b) = b.remove(&module) else {
-                return Err(ModelError::Adapter(format!(
-                    "{module} has lora_A but no lora_B"
-                )));
+                return Err(ModelError::Adapter(format!("{module} has lora_A but no lora_B")));
             };
             let rank = a.dim(0)?;
-            let alpha = if config.lora_alpha > 0. {
-                config.lora_alpha
-            } else {
-                rank as f64
-            };
-            loras.insert(
-                module,
-                Lora {
-                    a,
-                    b,
-                    scale: alpha / rank as f64,
-                },
-            );
+            let alpha = if config.lora_alpha > 0. { config.lora_alpha } else { rank as f64 };
+            loras.insert(module, Lora { a, b, scale: alpha / rank as f64 });
         }
-        Ok(Self {
-            config,
-            loras,
-            weights,
-            hash,
-        })
+        Ok(Self { config, loras, weights, hash })
     }
 
     /// Writes an adapter folder. Weights are stored in `dtype`, low-rank factors in f32.
@@ -187,22 +165,12 @@ impl Adapter {
         weights: &BTreeMap<String, Tensor>,
         dtype: DType,
     ) -> ModelResult<()> {
-        let io = |source| ModelError::Io {
-            what: "the adapter folder",
-            source,
-            path: dir.into(),
-        };
+        let io = |source| ModelError::Io { what: "the adapter folder", source, path: dir.into() };
         std::fs::create_dir_all(dir).map_err(io)?;
         let mut tensors: HashMap<String, Tensor> = HashMap::new();
         for (module, lora) in loras {
-            tensors.insert(
-                format!("{PEFT_PREFIX}{module}.lora_A.weight"),
-                lora.a.contiguous()?,
-            );
-            tensors.insert(
-                format!("{PEFT_PREFIX}{module}.lora_B.weight"),
-                lora.b.contiguous()?,
-            );
+            tensors.insert(format!("{PEFT_PREFIX}{module}.lora_A.weight"), lora.a.contiguous()?);
+            tensors.insert(format!("{PEFT_PREFIX}{module}.lora_B.weight"), lora.b.contiguous()?);
         }
         for (name, tensor) in weights {
             tensors.insert(name.clone(), tensor.to_dtype(dtype)?.contiguous()?);
@@ -274,9 +242,7 @@ pub fn attach(
                 if weight.dims() != norm.dims() {
                     candle_core::bail!("{name} is {:?}, expected {:?}", weight.dims(), norm.dims())
                 }
-                replaced
-                    .norms
-                    .insert(name.to_owned(), std::mem::replace(norm, weight.clone()));
+                replaced.norms.insert(name.to_owned(), std::mem::replace(norm, weight.clone()));
                 matched.insert(name.to_owned());
             }
             Ok(())
@@ -287,10 +253,7 @@ pub fn attach(
         return Err(ModelError::Adapter(error.to_string()));
     }
     let keys = adapter.loras.keys().chain(adapter.weights.keys());
-    let unmatched: Vec<String> = keys
-        .filter(|key| !matched.contains(*key))
-        .cloned()
-        .collect();
+    let unmatched: Vec<String> = keys.filter(|key| !matched.contains(*key)).cloned().collect();
     if matched.is_empty() {
         return Err(ModelError::Adapter(format!(
             "none of its {} tensors belongs to this model, e.g. {}",
@@ -300,14 +263,7 @@ pub fn attach(
     }
     let other_base = !adapter.config.base_hash.is_empty() && adapter.config.base_hash != base_hash;
     let matched = matched.into_iter().collect();
-    Ok((
-        replaced,
-        AdapterMatch {
-            matched,
-            unmatched,
-            other_base,
-        },
-    ))
+    Ok((replaced, AdapterMatch { matched, unmatched, other_base }))
 }
 
 /// Puts back what an adapter replaced.

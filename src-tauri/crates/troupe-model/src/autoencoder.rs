@@ -59,11 +59,7 @@ fn conv(
     stride: usize,
     vb: &VarBuilder,
 ) -> Result<Conv2d> {
-    let config = Conv2dConfig {
-        padding,
-        stride,
-        ..Default::default()
-    };
+    let config = Conv2dConfig { padding, stride, ..Default::default() };
     let weight = vb.get((o, i, kernel, kernel), "weight")?;
     Ok(Conv2d::new(weight, Some(vb.get(o, "bias")?), config))
 }
@@ -77,10 +73,7 @@ struct GroupNorm {
 
 impl GroupNorm {
     fn load(channels: usize, vb: &VarBuilder) -> Result<Self> {
-        Ok(Self {
-            weight: vb.get(channels, "weight")?,
-            bias: vb.get(channels, "bias")?,
-        })
+        Ok(Self { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")? })
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
@@ -108,11 +101,8 @@ struct ResnetBlock {
 
 impl ResnetBlock {
     fn load(i: usize, o: usize, vb: &VarBuilder) -> Result<Self> {
-        let shortcut = if i == o {
-            None
-        } else {
-            Some(conv(i, o, 1, 0, 1, &vb.pp("nin_shortcut"))?)
-        };
+        let shortcut =
+            if i == o { None } else { Some(conv(i, o, 1, 0, 1, &vb.pp("nin_shortcut"))?) };
         Ok(Self {
             norm1: GroupNorm::load(i, &vb.pp("norm1"))?,
             conv1: conv(i, o, 3, 1, 1, &vb.pp("conv1"))?,
@@ -170,9 +160,7 @@ impl AttnBlock {
             let scores = (q.narrow(1, start, len)?.contiguous()?.matmul(&k)? * scale)?;
             parts.push(softmax(&scores, D::Minus1)?.matmul(&v)?);
         }
-        let out = Tensor::cat(&parts, 1)?
-            .transpose(1, 2)?
-            .reshape((b, c, h, w))?;
+        let out = Tensor::cat(&parts, 1)?.transpose(1, 2)?.reshape((b, c, h, w))?;
         xs + self.proj_out.forward(&out)?
     }
 }
@@ -194,8 +182,7 @@ impl Middle {
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.block_2
-            .forward(&self.attn_1.forward(&self.block_1.forward(xs)?)?)
+        self.block_2.forward(&self.attn_1.forward(&self.block_1.forward(xs)?)?)
     }
 }
 
@@ -230,14 +217,7 @@ impl Encoder {
                 .collect::<Result<_>>()?;
             width = out;
             let resample = if i + 1 < cfg.ch_mult.len() {
-                Some(conv(
-                    width,
-                    width,
-                    3,
-                    0,
-                    2,
-                    &vb.pp("downsample").pp("conv"),
-                )?)
+                Some(conv(width, width, 3, 0, 2, &vb.pp("downsample").pp("conv"))?)
             } else {
                 None
             };
@@ -302,13 +282,7 @@ impl Decoder {
         }
         let norm_out = GroupNorm::load(width, &vb.pp("norm_out"))?;
         let conv_out = conv(width, cfg.out_ch, 3, 1, 1, &vb.pp("conv_out"))?;
-        Ok(Self {
-            conv_in,
-            mid,
-            up,
-            norm_out,
-            conv_out,
-        })
+        Ok(Self { conv_in, mid, up, norm_out, conv_out })
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
@@ -340,7 +314,7 @@ impl AutoEncoder {
     /// # Errors
     /// When a tensor is missing or of another shape, or channels do not split into 32 groups.
     pub fn load(cfg: &VaeConfig, vb: &VarBuilder) -> Result<Self> {
-        if cfg.ch % GROUPS != 0 || cfg.ch_mult.is_empty() {
+        if !cfg.ch.is_multiple_of(GROUPS) || cfg.ch_mult.is_empty() {
             bail!("vae_config.ch must be a multiple of {GROUPS} and ch_mult not empty")
         }
         Ok(Self {
@@ -367,10 +341,7 @@ impl AutoEncoder {
         let z = self.cfg.z_channels;
         let (mean, logvar) = (moments.narrow(0, 0, z)?, moments.narrow(0, z, z)?);
         let sample = (mean + ((logvar * 0.5)?.exp()? * eps)?)?;
-        sample.affine(
-            self.cfg.scale_factor,
-            -self.cfg.scale_factor * self.cfg.shift_factor,
-        )
+        sample.affine(self.cfg.scale_factor, -self.cfg.scale_factor * self.cfg.shift_factor)
     }
 
     /// A picture (3, H, W) from normalised latents.
@@ -406,11 +377,11 @@ pub fn patchify(latent: &Tensor, p: usize) -> Result<Tensor> {
 pub fn unpatchify(tokens: &Tensor, h: usize, w: usize, p: usize) -> Result<Tensor> {
     let (_, d) = tokens.dims2()?;
     let c = d / (p * p);
-    tokens
-        .reshape((h, w, p, p, c))?
-        .permute((4, 0, 2, 1, 3))?
-        .contiguous()?
-        .reshape((c, h * p, w * p))
+    tokens.reshape((h, w, p, p, c))?.permute((4, 0, 2, 1, 3))?.contiguous()?.reshape((
+        c,
+        h * p,
+        w * p,
+    ))
 }
 
 /// Turns pictures into latents and back.
@@ -469,10 +440,7 @@ mod tests {
         let tokens = patchify(&latent, 2)?;
         assert_eq!(
             tokens.to_vec2::<f32>()?,
-            [
-                [0., 8., 1., 9., 4., 12., 5., 13.],
-                [2., 10., 3., 11., 6., 14., 7., 15.]
-            ]
+            [[0., 8., 1., 9., 4., 12., 5., 13.], [2., 10., 3., 11., 6., 14., 7., 15.]]
         );
         let back = unpatchify(&tokens, 1, 2, 2)?;
         assert_eq!(back.to_vec3::<f32>()?, latent.to_vec3::<f32>()?);

@@ -80,10 +80,7 @@ impl LlmConfig {
 
     /// Whether layer `index` has a generation expert.
     pub fn has_gen_expert(&self, index: usize) -> bool {
-        self.gen_expert
-            .layers
-            .as_ref()
-            .is_none_or(|layers| layers.contains(&index))
+        self.gen_expert.layers.as_ref().is_none_or(|layers| layers.contains(&index))
     }
 }
 
@@ -357,12 +354,9 @@ impl ModelConfig {
         llm_config.qk_norm = true;
         llm_config.tie_word_embeddings = false;
         let mut vit_config: VitConfig = read_json(&dir.join("vit_config.json"))?;
-        vit_config.num_hidden_layers = vit_config
-            .num_hidden_layers
-            .saturating_sub(RELEASED_VIT_LAYERS_DROPPED);
-        let name = dir
-            .file_name()
-            .map_or_else(default_name, |n| n.to_string_lossy().into_owned());
+        vit_config.num_hidden_layers =
+            vit_config.num_hidden_layers.saturating_sub(RELEASED_VIT_LAYERS_DROPPED);
+        let name = dir.file_name().map_or_else(default_name, |n| n.to_string_lossy().into_owned());
         let rest = serde_json::json!({
             "name": name, "llm_config": llm_config, "vit_config": vit_config,
         });
@@ -376,20 +370,9 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<(), ModelError> {
         let llm = &self.llm_config;
         let check = |ok: bool, field: &str, reason: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(ModelError::Config {
-                    field: field.into(),
-                    reason,
-                })
-            }
+            if ok { Ok(()) } else { Err(ModelError::Config { field: field.into(), reason }) }
         };
-        let (h, n, kv) = (
-            llm.hidden_size,
-            llm.num_attention_heads,
-            llm.num_key_value_heads,
-        );
+        let (h, n, kv) = (llm.hidden_size, llm.num_attention_heads, llm.num_key_value_heads);
         check(
             n > 0 && h > 0 && h % n == 0 && (h / n) % 2 == 0,
             "llm_config.num_attention_heads",
@@ -420,16 +403,9 @@ impl ModelConfig {
         check(
             self.connector_act == default_connector_act(),
             "connector_act",
-            format!(
-                "`{}` is not supported, only gelu_pytorch_tanh",
-                self.connector_act
-            ),
+            format!("`{}` is not supported, only gelu_pytorch_tanh", self.connector_act),
         )?;
-        check(
-            !self.interpolate_pos,
-            "interpolate_pos",
-            "is not supported".into(),
-        )?;
+        check(!self.interpolate_pos, "interpolate_pos", "is not supported".into())?;
         check(
             self.latent_patch_size > 0 && self.max_latent_size > 0,
             "latent_patch_size",

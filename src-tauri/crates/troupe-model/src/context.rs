@@ -32,10 +32,7 @@ impl Context {
     /// # Errors
     /// When memory runs out on the device.
     pub fn fork(&self) -> Result<Self> {
-        Ok(Self {
-            cache: self.cache.fork()?,
-            ..*self
-        })
+        Ok(Self { cache: self.cache.fork()?, ..*self })
     }
 
     /// Tokens read so far.
@@ -63,8 +60,7 @@ impl Context {
         if config.latent_markers {
             return Ok(());
         }
-        self.cache
-            .retain_layers(|index| config.llm_config.has_gen_expert(index))
+        self.cache.retain_layers(|index| config.llm_config.has_gen_expert(index))
     }
 
     /// The cached keys and values.
@@ -73,10 +69,7 @@ impl Context {
     }
 
     fn past(&self) -> PastKeys {
-        PastKeys {
-            all: 0..self.len,
-            und: 0..self.len_und,
-        }
+        PastKeys { all: 0..self.len, und: 0..self.len_und }
     }
 }
 
@@ -106,13 +99,8 @@ impl Reader<'_> {
     pub fn read_text(&self, context: &mut Context, ids: &[u32]) -> Result<()> {
         let block = self.text_block(context, ids.len());
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden {
-            und: Some(self.network.embed_text(ids)?),
-            latent: None,
-        };
-        self.network
-            .lm()
-            .read(hidden, &layout, &mut context.cache)?;
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         Ok(())
     }
@@ -136,22 +124,13 @@ impl Reader<'_> {
         }
         let hidden = self.run_text(context, ids)?;
         let last = hidden.narrow(0, ids.len() - 1, 1)?;
-        self.network
-            .lm()
-            .logits(&last)?
-            .squeeze(0)?
-            .to_dtype(candle_core::DType::F32)
+        self.network.lm().logits(&last)?.squeeze(0)?.to_dtype(candle_core::DType::F32)
     }
 
     fn run_text(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
         let layout = Layout::new(vec![self.text_block(context, ids.len())], &[context.past()]);
-        let hidden = Hidden {
-            und: Some(self.network.embed_text(ids)?),
-            latent: None,
-        };
-        let out = self
-            .network
-            .forward(hidden, &layout, Kv::Append(&mut context.cache))?;
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        let out = self.network.forward(hidden, &layout, Kv::Append(&mut context.cache))?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         match out.und {
             Some(hidden) => Ok(hidden),
@@ -188,13 +167,8 @@ impl Reader<'_> {
             prefix: None,
         };
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden {
-            und: Some(und),
-            latent: None,
-        };
-        self.network
-            .lm()
-            .read(hidden, &layout, &mut context.cache)?;
+        let hidden = Hidden { und: Some(und), latent: None };
+        self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, 0, 1);
         Ok(())
     }
@@ -216,9 +190,7 @@ impl Reader<'_> {
         };
         let layout = Layout::new(vec![block], &[context.past()]);
         let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
-        self.network
-            .lm()
-            .read(Hidden { und, latent }, &layout, &mut context.cache)?;
+        self.network.lm().read(Hidden { und, latent }, &layout, &mut context.cache)?;
         self.advance(context, num_und, num_gen, 1);
         Ok(())
     }
@@ -233,10 +205,7 @@ impl Reader<'_> {
         let (markers, num_und) = self.latent_markers(queries.len())?;
         for (sample, query) in queries.iter().enumerate() {
             let context = query.context;
-            past.push(PastKeys {
-                all: all..all + context.len,
-                und: und..und + context.len_und,
-            });
+            past.push(PastKeys { all: all..all + context.len, und: und..und + context.len_und });
             all += context.len;
             und += context.len_und;
             blocks.push(Block {
@@ -251,14 +220,9 @@ impl Reader<'_> {
         let inputs: Vec<LatentInput> = queries.iter().map(|q| q.latents.clone()).collect();
         let caches: Vec<&KvCache> = queries.iter().map(|q| &q.context.cache).collect();
         let layout = Layout::new(blocks, &past);
-        let hidden = Hidden {
-            und: markers,
-            latent: Some(self.network.embed_latents(&inputs)?),
-        };
+        let hidden = Hidden { und: markers, latent: Some(self.network.embed_latents(&inputs)?) };
         let hidden = self.network.forward(hidden, &layout, Kv::Read(&caches))?;
-        let Some(latent) = hidden.latent else {
-            bail!("a flow query without latents")
-        };
+        let Some(latent) = hidden.latent else { bail!("a flow query without latents") };
         let velocities = self.network.velocities(&latent, &inputs)?;
         let mut start = 0;
         inputs
@@ -273,9 +237,8 @@ impl Reader<'_> {
 
     /// Embedded image markers, each (1, h).
     fn markers(&self) -> Result<(Tensor, Tensor)> {
-        let both = self
-            .network
-            .embed_text(&[self.special.vision_start, self.special.vision_end])?;
+        let both =
+            self.network.embed_text(&[self.special.vision_start, self.special.vision_end])?;
         Ok((both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?))
     }
 
@@ -285,10 +248,7 @@ impl Reader<'_> {
             return Ok((None, 0));
         }
         let pair = [self.special.vision_start, self.special.vision_end];
-        Ok((
-            Some(self.network.embed_text(&pair.repeat(blocks))?),
-            pair.len(),
-        ))
+        Ok((Some(self.network.embed_text(&pair.repeat(blocks))?), pair.len()))
     }
 
     fn advance(&self, context: &mut Context, num_und: usize, num_gen: usize, positions: u32) {

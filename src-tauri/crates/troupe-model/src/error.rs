@@ -76,10 +76,7 @@ pub enum ModelError {
 
 impl From<candle_core::Error> for ModelError {
     fn from(source: candle_core::Error) -> Self {
-        Self::Compute {
-            part: "computation".into(),
-            source,
-        }
+        Self::Compute { part: "computation".into(), source }
     }
 }
 
@@ -123,12 +120,7 @@ impl std::fmt::Display for WeightMismatch {
                 f.write_str("; ")?;
             }
             first = false;
-            let shown = names
-                .iter()
-                .take(NAMES_SHOWN)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
+            let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
             write!(f, "{} {label}: {shown}", names.len())?;
             if names.len() > NAMES_SHOWN {
                 write!(f, " and {} more", names.len() - NAMES_SHOWN)?;
@@ -145,13 +137,7 @@ mod tests {
     #[test]
     fn lists_the_first_names_and_counts_the_rest() {
         let missing = (0..7).map(|i| format!("t{i}")).collect();
-        let mismatch = WeightMismatch {
-            missing,
-            ..Default::default()
-        };
-        assert_eq!(
-            mismatch.to_string(),
-            "7 missing: t0, t1, t2, t3, t4 and 2 more"
-        );
+        let mismatch = WeightMismatch { missing, ..Default::default() };
+        assert_eq!(mismatch.to_string(), "7 missing: t0, t1, t2, t3, t4 and 2 more");
     }
 }

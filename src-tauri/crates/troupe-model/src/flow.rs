@@ -132,13 +132,8 @@ impl Reader<'_> {
         if guidance.uses_image() {
             used.push(contexts.without_image);
         }
-        let queries: Vec<FlowQuery> = used
-            .iter()
-            .map(|context| FlowQuery {
-                latents: latents.clone(),
-                context,
-            })
-            .collect();
+        let queries: Vec<FlowQuery> =
+            used.iter().map(|context| FlowQuery { latents: latents.clone(), context }).collect();
         let velocities = self.velocities(&queries)?;
         match velocities.as_slice() {
             [conditional] => Ok(conditional.clone()),
@@ -252,19 +247,10 @@ impl FlowStep {
     /// CPS: s = t'·sin(η·π/2), μ = (1 − t')·x̂₀ + √(t'² − s²)·ε̂.
     /// Either with level 0 is the Euler step.
     pub fn coefficients(&self) -> StepCoefficients {
-        let Self {
-            t,
-            t_next,
-            noise_level,
-            ..
-        } = *self;
+        let Self { t, t_next, noise_level, .. } = *self;
         let dt = t_next - t;
         if noise_level == 0. {
-            return StepCoefficients {
-                x_weight: 1.,
-                v_weight: dt,
-                std: 0.,
-            };
+            return StepCoefficients { x_weight: 1., v_weight: dt, std: 0. };
         }
         match self.rule {
             StepRule::Sde => {
@@ -316,10 +302,7 @@ impl FlowStep {
     /// When the step is deterministic or shapes differ.
     pub fn log_prob(&self, mean: &Tensor, next: &Tensor) -> Result<Tensor> {
         let std = self.stochastic_std()?;
-        (next - mean)?
-            .sqr()?
-            .mean_all()?
-            .affine(-0.5 / (std * std), 0.)
+        (next - mean)?.sqr()?.mean_all()?.affine(-0.5 / (std * std), 0.)
     }
 
     /// `log_prob` under `mean_new` minus that under `mean_old`, exactly 0 when the means agree:
@@ -336,11 +319,7 @@ impl FlowStep {
 
     fn stochastic_std(&self) -> Result<f64> {
         let std = self.coefficients().std;
-        if std > 0. {
-            Ok(std)
-        } else {
-            bail!("a deterministic step has no density")
-        }
+        if std > 0. { Ok(std) } else { bail!("a deterministic step has no density") }
     }
 }
 
@@ -390,12 +369,8 @@ impl Reader<'_> {
         let mut xs = noise.clone();
         for (step, pair) in times.windows(2).enumerate() {
             let (t, t_next) = (pair[0], pair[1]);
-            let latents = LatentInput {
-                tokens: &xs,
-                time: t,
-                rows: run.rows,
-                columns: run.columns,
-            };
+            let latents =
+                LatentInput { tokens: &xs, time: t, rows: run.rows, columns: run.columns };
             let guidance = run.sampling.guidance_at(t);
             let velocity = self.guided_velocity(&latents, &run.contexts, &guidance)?;
             let clean = (&xs - velocity.affine(t, 0.)?)?;
@@ -435,13 +410,8 @@ mod tests {
     #[test]
     fn scalar_steps_match_hand_worked_values() -> Result<()> {
         // t = 0.8, t' = 0.6, x = 0.3, v = −0.4, ε = 0.5. SDE a = 0.7: σ = 1.4.
-        let step = FlowStep {
-            t: 0.8,
-            t_next: 0.6,
-            t_1: 0.9,
-            noise_level: 0.7,
-            rule: StepRule::Sde,
-        };
+        let step =
+            FlowStep { t: 0.8, t_next: 0.6, t_1: 0.9, noise_level: 0.7, rule: StepRule::Sde };
         let one = |x: f64| Tensor::new(&[[x]], &Device::Cpu);
         let value = |t: Tensor| t.flatten_all()?.get(0)?.to_scalar::<f64>();
         let (x, v, e) = (one(0.3)?, one(-0.4)?, one(0.5)?);
@@ -449,15 +419,9 @@ mod tests {
         assert!((step.coefficients().std - 0.6260990337).abs() < 1e-9);
         let next = step.next(&x, &v, Some(&e))?;
         assert!((value(next.clone())? - 0.6391495168).abs() < 1e-9);
-        let log_prob = step
-            .log_prob(&step.mean(&x, &v)?, &next)?
-            .to_scalar::<f64>()?;
+        let log_prob = step.log_prob(&step.mean(&x, &v)?, &next)?.to_scalar::<f64>()?;
         assert!((log_prob + 0.125).abs() < 1e-12);
-        let cps = FlowStep {
-            noise_level: 0.8,
-            rule: StepRule::Cps,
-            ..step
-        };
+        let cps = FlowStep { noise_level: 0.8, rule: StepRule::Cps, ..step };
         assert!((cps.coefficients().std - 0.5706339098).abs() < 1e-9);
         assert!((value(cps.mean(&x, &v)?)? - 0.2887902433).abs() < 1e-9);
         assert!((value(cps.next(&x, &v, Some(&e))?)? - 0.5741071981).abs() < 1e-9);
@@ -467,13 +431,7 @@ mod tests {
     #[test]
     fn either_rule_without_noise_is_the_euler_step() {
         for rule in [StepRule::Sde, StepRule::Cps] {
-            let step = FlowStep {
-                t: 0.8,
-                t_next: 0.6,
-                t_1: 0.9,
-                noise_level: 1e-9,
-                rule,
-            };
+            let step = FlowStep { t: 0.8, t_next: 0.6, t_1: 0.9, noise_level: 1e-9, rule };
             let c = step.coefficients();
             let near = |a: f64, b: f64| (a - b).abs() < 1e-8;
             assert!(near(c.x_weight, 1.) && near(c.v_weight, -0.2) && near(c.std, 0.));
@@ -484,17 +442,8 @@ mod tests {
     fn guidance_never_lengthens_the_velocity() -> Result<()> {
         let v = Tensor::new(&[[3f32, 4.]], &Device::Cpu)?; // length 5
         let base = Tensor::new(&[[0f32, 0.]], &Device::Cpu)?;
-        for renorm_type in [
-            RenormType::Global,
-            RenormType::Channel,
-            RenormType::TextChannel,
-        ] {
-            let guidance = Guidance {
-                text_scale: 4.,
-                img_scale: 1.,
-                renorm_type,
-                renorm_min: 0.,
-            };
+        for renorm_type in [RenormType::Global, RenormType::Channel, RenormType::TextChannel] {
+            let guidance = Guidance { text_scale: 4., img_scale: 1., renorm_type, renorm_min: 0. };
             let guided = guidance.combine(&v, &base, None)?.to_vec2::<f32>()?;
             assert!((guided[0][0] - 3.).abs() < 1e-5 && (guided[0][1] - 4.).abs() < 1e-5);
         }

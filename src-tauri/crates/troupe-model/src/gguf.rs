@@ -86,17 +86,10 @@ impl GgufFile {
         })?;
         let size = file
             .metadata()
-            .map_err(|source| ModelError::Io {
-                what,
-                source,
-                path: path.to_path_buf(),
-            })?
+            .map_err(|source| ModelError::Io { what, source, path: path.to_path_buf() })?
             .len();
-        let malformed = |reason: String| ModelError::Malformed {
-            what,
-            reason,
-            path: path.to_path_buf(),
-        };
+        let malformed =
+            |reason: String| ModelError::Malformed { what, reason, path: path.to_path_buf() };
         let mut reader = BufReader::new(file);
         let content = Content::read(&mut reader).map_err(|e| malformed(e.to_string()))?;
         for (name, info) in &content.tensor_infos {
@@ -113,12 +106,7 @@ impl GgufFile {
             .keys()
             .filter_map(|theirs| Some((our_name(theirs)?, theirs.clone())))
             .collect();
-        Ok(Self {
-            content,
-            reader: Mutex::new(reader),
-            names,
-            path: path.to_path_buf(),
-        })
+        Ok(Self { content, reader: Mutex::new(reader), names, path: path.to_path_buf() })
     }
 
     /// Where the file is.
@@ -137,10 +125,7 @@ impl GgufFile {
             let info = self.content.tensor_infos.get(theirs)?;
             Some((info.shape.dims().to_vec(), format!("{:?}", info.ggml_dtype)))
         };
-        self.names
-            .iter()
-            .filter_map(|(ours, theirs)| Some((ours.clone(), info(theirs)?)))
-            .collect()
+        self.names.iter().filter_map(|(ours, theirs)| Some((ours.clone(), info(theirs)?))).collect()
     }
 
     /// True when the file holds the tensor.
@@ -159,14 +144,13 @@ impl GgufFile {
             _ => "llama",
         };
         let key = format!("{architecture}.{key}");
-        self.metadata(&key)
-            .and_then(|v| v.to_u32().ok())
-            .map(|v| v as usize)
-            .ok_or_else(|| ModelError::Malformed {
+        self.metadata(&key).and_then(|v| v.to_u32().ok()).map(|v| v as usize).ok_or_else(|| {
+            ModelError::Malformed {
                 what: "the GGUF file",
                 reason: format!("it has no number `{key}`"),
                 path: self.path.clone(),
-            })
+            }
+        })
     }
 
     /// The network's numbers.
@@ -216,11 +200,7 @@ impl GgufFile {
 /// Rows in llama.cpp's order (head, pair, half) as (head, half, pair).
 fn unpermute(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let (o, i) = weight.dims2()?;
-    weight
-        .reshape((heads, o / heads / 2, 2, i))?
-        .transpose(1, 2)?
-        .contiguous()?
-        .reshape((o, i))
+    weight.reshape((heads, o / heads / 2, 2, i))?.transpose(1, 2)?.contiguous()?.reshape((o, i))
 }
 
 #[cfg(test)]
@@ -240,10 +220,7 @@ mod tests {
     fn rows_return_to_their_halves() -> Result<()> {
         // One head of width 4: the file holds rows 0, 2, 1, 3 of the original.
         let file = Tensor::new(&[[0f32], [2.], [1.], [3.]], &Device::Cpu)?;
-        assert_eq!(
-            unpermute(&file, 1)?.flatten_all()?.to_vec1::<f32>()?,
-            [0., 1., 2., 3.]
-        );
+        assert_eq!(unpermute(&file, 1)?.flatten_all()?.to_vec1::<f32>()?, [0., 1., 2., 3.]);
         Ok(())
     }
 

@@ -32,26 +32,12 @@ fn default_max_pixels() -> usize {
 
 impl ImageTransform {
     /// The codec's transform in the reference.
-    pub const VAE: Self = Self {
-        max_size: 1024,
-        min_size: 512,
-        stride: 16,
-        max_pixels: 1_806_336,
-    };
+    pub const VAE: Self = Self { max_size: 1024, min_size: 512, stride: 16, max_pixels: 1_806_336 };
     /// The vision tower's transform at inference.
-    pub const VIT: Self = Self {
-        max_size: 980,
-        min_size: 224,
-        stride: 14,
-        max_pixels: 1_806_336,
-    };
+    pub const VIT: Self = Self { max_size: 980, min_size: 224, stride: 14, max_pixels: 1_806_336 };
     /// The vision tower's transform in training.
-    pub const VIT_TRAINING: Self = Self {
-        max_size: 980,
-        min_size: 378,
-        stride: 14,
-        max_pixels: 2_007_040,
-    };
+    pub const VIT_TRAINING: Self =
+        Self { max_size: 980, min_size: 378, stride: 14, max_pixels: 2_007_040 };
 
     /// Width and height after resizing a `width`×`height` picture, one of `num_pictures`.
     ///
@@ -62,10 +48,7 @@ impl ImageTransform {
         let stride = self.stride as f64;
         let fit = |v: f64| ((v / stride).round_ties_even() * stride).max(stride);
         let scaled = |w: f64, h: f64, s: f64| {
-            (
-                fit((w * s).round_ties_even()),
-                fit((h * s).round_ties_even()),
-            )
+            (fit((w * s).round_ties_even()), fit((h * s).round_ties_even()))
         };
         let (w, h) = (width as f64, height as f64);
         let s = (max / w.max(h)).min(1.).max(min / w.min(h));
@@ -117,15 +100,11 @@ fn taps(input: usize, output: usize) -> Vec<Taps> {
         let centre = (o as f64 + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.) as usize;
         let end = ((centre + support + 0.5) as usize).min(input);
-        let weights: Vec<f64> = (first..end)
-            .map(|i| cubic((i as f64 - centre + 0.5) / filter))
-            .collect();
+        let weights: Vec<f64> =
+            (first..end).map(|i| cubic((i as f64 - centre + 0.5) / filter)).collect();
         let sum: f64 = weights.iter().sum();
         let one = f64::from(1u32 << WEIGHT_BITS);
-        let weights = weights
-            .iter()
-            .map(|w| (w / sum * one).round() as i64)
-            .collect();
+        let weights = weights.iter().map(|w| (w / sum * one).round() as i64).collect();
         Taps { first, weights }
     };
     (0..output).map(at).collect()
@@ -142,42 +121,28 @@ pub fn resize_bicubic(picture: &RgbImage, width: usize, height: usize) -> RgbIma
     if w != width {
         let taps = taps(w, width);
         let mut out = vec![0u8; width * h * 3];
-        out.par_chunks_mut(width * 3)
-            .zip(pixels.par_chunks(w * 3))
-            .for_each(|(out, row)| {
-                for (pixel, taps) in out.chunks_exact_mut(3).zip(&taps) {
-                    for (c, value) in pixel.iter_mut().enumerate() {
-                        let source = row[taps.first * 3 + c..].iter().step_by(3);
-                        let sum = taps
-                            .weights
-                            .iter()
-                            .zip(source)
-                            .map(|(w, p)| w * i64::from(*p))
-                            .sum();
-                        *value = round_weighted(sum);
-                    }
+        out.par_chunks_mut(width * 3).zip(pixels.par_chunks(w * 3)).for_each(|(out, row)| {
+            for (pixel, taps) in out.chunks_exact_mut(3).zip(&taps) {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    let source = row[taps.first * 3 + c..].iter().step_by(3);
+                    let sum = taps.weights.iter().zip(source).map(|(w, p)| w * i64::from(*p)).sum();
+                    *value = round_weighted(sum);
                 }
-            });
+            }
+        });
         pixels = out;
     }
     if h != height {
         let taps = taps(h, height);
         let stride = width * 3;
         let mut out = vec![0u8; stride * height];
-        out.par_chunks_mut(stride)
-            .zip(&taps)
-            .for_each(|(out, taps)| {
-                for (x, value) in out.iter_mut().enumerate() {
-                    let source = pixels[taps.first * stride + x..].iter().step_by(stride);
-                    let sum = taps
-                        .weights
-                        .iter()
-                        .zip(source)
-                        .map(|(w, p)| w * i64::from(*p))
-                        .sum();
-                    *value = round_weighted(sum);
-                }
-            });
+        out.par_chunks_mut(stride).zip(&taps).for_each(|(out, taps)| {
+            for (x, value) in out.iter_mut().enumerate() {
+                let source = pixels[taps.first * stride + x..].iter().step_by(stride);
+                let sum = taps.weights.iter().zip(source).map(|(w, p)| w * i64::from(*p)).sum();
+                *value = round_weighted(sum);
+            }
+        });
         pixels = out;
     }
     let [width, height] = [width, height].map(|side| side as u32);
@@ -202,10 +167,7 @@ pub fn to_rgb(picture: &DynamicImage) -> RgbImage {
 /// The central square of a picture, resized to `side`×`side`.
 pub fn fit_square(picture: &RgbImage, side: usize) -> RgbImage {
     let short = picture.width().min(picture.height());
-    let (x, y) = (
-        (picture.width() - short) / 2,
-        (picture.height() - short) / 2,
-    );
+    let (x, y) = ((picture.width() - short) / 2, (picture.height() - short) / 2);
     let square = image::imageops::crop_imm(picture, x, y, short, short).to_image();
     resize_bicubic(&square, side, side)
 }
@@ -216,14 +178,9 @@ pub fn fit_square(picture: &RgbImage, side: usize) -> RgbImage {
 /// When the device refuses the copy.
 pub fn normalise(picture: &RgbImage, device: &Device) -> Result<Tensor> {
     let shape = (picture.height() as usize, picture.width() as usize, 3);
-    let values: Vec<f32> = picture
-        .as_raw()
-        .iter()
-        .map(|p| (f32::from(*p) / 255. - 0.5) / 0.5)
-        .collect();
-    Tensor::from_vec(values, shape, device)?
-        .permute((2, 0, 1))?
-        .contiguous()
+    let values: Vec<f32> =
+        picture.as_raw().iter().map(|p| (f32::from(*p) / 255. - 0.5) / 0.5).collect();
+    Tensor::from_vec(values, shape, device)?.permute((2, 0, 1))?.contiguous()
 }
 
 /// A picture from (3, H, W) in −1…1; clamps, and truncates to 8 bits as the reference does.
@@ -265,9 +222,7 @@ pub fn decode_picture(bytes: &[u8], path: &Path) -> ModelResult<RgbImage> {
     if reader.format().is_none() {
         return Err(malformed("it is not a PNG, JPEG or WebP file".into()));
     }
-    let mut decoder = reader
-        .into_decoder()
-        .map_err(|e| malformed(e.to_string()))?;
+    let mut decoder = reader.into_decoder().map_err(|e| malformed(e.to_string()))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PICTURE_PIXELS {
         let limit = MAX_PICTURE_PIXELS / 1_000_000;
@@ -275,9 +230,7 @@ pub fn decode_picture(bytes: &[u8], path: &Path) -> ModelResult<RgbImage> {
             "{width}×{height} pixels are more than {limit} million; make it smaller first"
         )));
     }
-    let orientation = decoder
-        .orientation()
-        .map_err(|e| malformed(e.to_string()))?;
+    let orientation = decoder.orientation().map_err(|e| malformed(e.to_string()))?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| malformed(e.to_string()))?;
     picture.apply_orientation(orientation);
     Ok(to_rgb(&picture))
@@ -317,11 +270,7 @@ mod tests {
         for ((w, h), vae, vit, vit_training) in cases {
             assert_eq!(ImageTransform::VAE.target_size(w, h, 1), vae, "{w}×{h}");
             assert_eq!(ImageTransform::VIT.target_size(w, h, 1), vit, "{w}×{h}");
-            assert_eq!(
-                ImageTransform::VIT_TRAINING.target_size(w, h, 1),
-                vit_training,
-                "{w}×{h}"
-            );
+            assert_eq!(ImageTransform::VIT_TRAINING.target_size(w, h, 1), vit_training, "{w}×{h}");
         }
     }
 
@@ -336,30 +285,21 @@ mod tests {
     fn transparency_goes_over_white() {
         let rgba = image::RgbaImage::from_pixel(1, 1, image::Rgba([0, 100, 255, 128]));
         // 0·128/255 + 255·127/255 = 127; 100·128/255 + 127 = 177.2; 255.
-        assert_eq!(
-            to_rgb(&DynamicImage::ImageRgba8(rgba)).get_pixel(0, 0).0,
-            [127, 177, 255]
-        );
+        assert_eq!(to_rgb(&DynamicImage::ImageRgba8(rgba)).get_pixel(0, 0).0, [127, 177, 255]);
     }
 
     #[test]
     fn tensors_round_trip() -> Result<()> {
         let picture = RgbImage::from_fn(5, 4, |x, y| image::Rgb([x as u8 * 50, y as u8 * 60, 255]));
         let back = to_rgb_image(&normalise(&picture, &Device::Cpu)?)?;
-        let worst = picture
-            .iter()
-            .zip(back.iter())
-            .map(|(a, b)| a.abs_diff(*b))
-            .max();
+        let worst = picture.iter().zip(back.iter()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(1)); // truncation may lose one level
         Ok(())
     }
 
     #[test]
     fn says_what_a_file_is_not() {
-        let error = decode_picture(b"hello", Path::new("a.png"))
-            .unwrap_err()
-            .to_string();
+        let error = decode_picture(b"hello", Path::new("a.png")).unwrap_err().to_string();
         assert!(error.contains("not a PNG, JPEG or WebP"), "{error}");
     }
 }

@@ -116,23 +116,16 @@ fn memory(config: &ModelConfig, sizes: &PartSizes) -> Vec<MemoryEstimate> {
     let width_sum = 4 * llm.hidden_size + 3 * (llm.hidden_size + llm.intermediate_size);
     let adapter = 2 * llm.num_hidden_layers * lora_rank * width_sum;
     let mut estimates = Vec::new();
-    for (precision, weight_bits, value_bytes) in [
-        ("f32", 32, 4),
-        ("bf16", 16, 2),
-        ("q8_0", 9, 2),
-        ("q4_k", 5, 2),
-    ] {
+    for (precision, weight_bits, value_bytes) in
+        [("f32", 32, 4), ("bf16", 16, 2), ("q8_0", 9, 2), ("q4_k", 5, 2)]
+    {
         let weights = sizes.total() * weight_bits / 8;
         let chat = weights + kv_values * value_bytes;
         // An adapter value carries a master, a gradient and two moments in f32.
         let sft = weights + activations(value_bytes) + adapter * 16;
         let grpo = sft + kv_values * value_bytes;
         for (purpose, bytes) in [("chat", chat), ("SFT (LoRA)", sft), ("GRPO (LoRA)", grpo)] {
-            estimates.push(MemoryEstimate {
-                purpose,
-                precision,
-                bytes,
-            });
+            estimates.push(MemoryEstimate { purpose, precision, bytes });
         }
     }
     estimates
@@ -146,11 +139,7 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
     let config = ModelConfig::from_dir(dir)?;
     let files = ModelFiles::find(dir)?;
     let mut source = files.source()?;
-    if let Some(codec) = files
-        .codec
-        .as_deref()
-        .filter(|_| config.codec == CodecKind::Flux)
-    {
+    if let Some(codec) = files.codec.as_deref().filter(|_| config.codec == CodecKind::Flux) {
         source = source.file(codec)?;
     }
     let held = source.shapes();
@@ -161,18 +150,12 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
             None if name.ends_with("pos_embed") => {} // computed
             None => mismatch.missing.push(name.clone()),
             Some((found, _)) if found != shape => {
-                mismatch
-                    .wrong_shape
-                    .push(format!("{name} is {found:?}, expected {shape:?}"));
+                mismatch.wrong_shape.push(format!("{name} is {found:?}, expected {shape:?}"));
             }
             Some(_) => {}
         }
     }
-    mismatch.unexpected = held
-        .keys()
-        .filter(|name| !shapes.contains_key(*name))
-        .cloned()
-        .collect();
+    mismatch.unexpected = held.keys().filter(|name| !shapes.contains_key(*name)).cloned().collect();
     let mut dtypes = BTreeMap::new();
     for (_, dtype) in held.values() {
         *dtypes.entry(dtype.clone()).or_insert(0) += 1;
@@ -205,12 +188,7 @@ impl std::fmt::Display for Inspection {
         let millions = |n: usize| n as f64 / 1e6;
         let p = &self.parameters;
         writeln!(f, "{}: {}", self.name, self.architecture)?;
-        writeln!(
-            f,
-            "{} tensors, {:.1} M parameters",
-            self.num_tensors,
-            millions(p.total())
-        )?;
+        writeln!(f, "{} tensors, {:.1} M parameters", self.num_tensors, millions(p.total()))?;
         for (label, count) in [
             ("understanding", p.understanding),
             ("generation", p.generation),
@@ -219,20 +197,12 @@ impl std::fmt::Display for Inspection {
         ] {
             writeln!(f, "  {label:<14} {:>10.1} M", millions(count))?;
         }
-        let types: Vec<String> = self
-            .dtypes
-            .iter()
-            .map(|(t, n)| format!("{t} × {n}"))
-            .collect();
+        let types: Vec<String> = self.dtypes.iter().map(|(t, n)| format!("{t} × {n}")).collect();
         writeln!(f, "stored as {}", types.join(", "))?;
         writeln!(f, "memory with {CONTEXT_TOKENS} tokens of context:")?;
         for estimate in &self.memory {
             let gb = estimate.bytes as f64 / 1e9;
-            writeln!(
-                f,
-                "  {:<12} {:<5} {gb:>8.2} GB",
-                estimate.purpose, estimate.precision
-            )?;
+            writeln!(f, "  {:<12} {:<5} {gb:>8.2} GB", estimate.purpose, estimate.precision)?;
         }
         if self.mismatch.is_empty() {
             write!(f, "files and configuration agree")

@@ -74,11 +74,7 @@ impl Layout {
     pub fn new(blocks: Vec<Block>, past: &[PastKeys]) -> Self {
         let mask_all = build_mask(&blocks, past, View::All);
         let mask_und = build_mask(&blocks, past, View::Und);
-        Self {
-            blocks,
-            mask_all,
-            mask_und,
-        }
+        Self { blocks, mask_all, mask_und }
     }
 
     /// The blocks, in sequence order.
@@ -119,10 +115,7 @@ impl Layout {
 
     /// Rotary positions of the latents.
     pub fn gen_positions(&self) -> Vec<u32> {
-        self.blocks
-            .iter()
-            .flat_map(|b| vec![b.position; b.num_gen])
-            .collect()
+        self.blocks.iter().flat_map(|b| vec![b.position; b.num_gen]).collect()
     }
 }
 
@@ -149,19 +142,12 @@ fn push_range(ranges: &mut Vec<Range<usize>>, next: Range<usize>) {
 }
 
 fn build_mask(blocks: &[Block], past: &[PastKeys], view: View) -> AttnMask {
-    let past_range = |sample: usize| {
-        past.get(sample).map_or(0..0, |p| {
-            if view == View::All {
-                p.all.clone()
-            } else {
-                p.und.clone()
-            }
-        })
-    };
-    let offset = (0..past.len())
-        .map(|s| past_range(s).end)
-        .max()
-        .unwrap_or(0);
+    let past_range =
+        |sample: usize| {
+            past.get(sample)
+                .map_or(0..0, |p| if view == View::All { p.all.clone() } else { p.und.clone() })
+        };
+    let offset = (0..past.len()).map(|s| past_range(s).end).max().unwrap_or(0);
     let num_new: usize = blocks.iter().map(|b| b.num_in(view)).sum();
     let block_rows = rows(blocks, view);
     let (mut und_spans, mut gen_spans) = (Vec::new(), Vec::new());
@@ -186,11 +172,7 @@ fn build_mask(blocks: &[Block], past: &[PastKeys], view: View) -> AttnMask {
         }
         for (queries, spans) in [(und, &mut und_spans), (latent, &mut gen_spans)] {
             if !queries.is_empty() {
-                spans.push(AttnSpan {
-                    queries,
-                    keys: keys.clone(),
-                    causal,
-                });
+                spans.push(AttnSpan { queries, keys: keys.clone(), causal });
             }
         }
         if block.mode != BlockMode::Noise {
@@ -198,11 +180,7 @@ fn build_mask(blocks: &[Block], past: &[PastKeys], view: View) -> AttnMask {
         }
     }
     und_spans.append(&mut gen_spans);
-    AttnMask {
-        num_queries: num_new,
-        num_keys: offset + num_new,
-        spans: und_spans,
-    }
+    AttnMask { num_queries: num_new, num_keys: offset + num_new, spans: und_spans }
 }
 
 #[cfg(test)]
@@ -211,27 +189,13 @@ mod tests {
     use candle_core::{DType, Device};
 
     fn block(sample: usize, mode: BlockMode, num_und: usize, num_gen: usize) -> Block {
-        Block {
-            sample,
-            mode,
-            num_und,
-            num_gen,
-            position: 0,
-            prefix: None,
-        }
+        Block { sample, mode, num_und, num_gen, position: 0, prefix: None }
     }
 
     fn grid(mask: &AttnMask) -> Vec<String> {
-        let dense = mask
-            .dense(DType::F32, &Device::Cpu)
-            .unwrap()
-            .to_vec2::<f32>()
-            .unwrap();
+        let dense = mask.dense(DType::F32, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
         let cell = |x: &f32| if *x == 0. { '1' } else { '.' };
-        dense
-            .iter()
-            .map(|row| row.iter().map(cell).collect())
-            .collect()
+        dense.iter().map(|row| row.iter().map(cell).collect()).collect()
     }
 
     #[test]
@@ -273,30 +237,15 @@ mod tests {
     #[test]
     fn a_common_start_is_seen_by_every_sample_that_names_it() {
         let start = block(0, BlockMode::Causal, 2, 0);
-        let rest = |sample| Block {
-            prefix: Some(0),
-            ..block(sample, BlockMode::Causal, 1, 0)
-        };
+        let rest = |sample| Block { prefix: Some(0), ..block(sample, BlockMode::Causal, 1, 0) };
         let layout = Layout::new(vec![start, rest(1), rest(2)], &[]);
         assert_eq!(grid(layout.mask_all()), ["1...", "11..", "111.", "11.1"]);
     }
 
     #[test]
     fn samples_see_only_their_own_past() {
-        let past = [
-            PastKeys {
-                all: 0..2,
-                und: 0..1,
-            },
-            PastKeys {
-                all: 2..3,
-                und: 1..2,
-            },
-        ];
-        let blocks = vec![
-            block(0, BlockMode::Noise, 0, 1),
-            block(1, BlockMode::Noise, 0, 1),
-        ];
+        let past = [PastKeys { all: 0..2, und: 0..1 }, PastKeys { all: 2..3, und: 1..2 }];
+        let blocks = vec![block(0, BlockMode::Noise, 0, 1), block(1, BlockMode::Noise, 0, 1)];
         let layout = Layout::new(blocks, &past);
         assert_eq!(grid(layout.mask_all()), ["11.1.", "..1.1"]);
         assert_eq!(layout.mask_und().num_queries, 0);

@@ -66,14 +66,8 @@ struct Expert {
 
 impl Expert {
     fn load(shape: ExpertShape, suffix: &'static str, vb: &VarBuilder) -> Result<Self> {
-        let ExpertShape {
-            hidden: h,
-            mlp: f,
-            num_heads: n,
-            num_kv_heads: m,
-            head_dim: d,
-            ..
-        } = shape;
+        let ExpertShape { hidden: h, mlp: f, num_heads: n, num_kv_heads: m, head_dim: d, .. } =
+            shape;
         let attn = vb.pp("self_attn");
         let mlp = vb.pp(format!("mlp{suffix}"));
         let at = |name: &str| attn.pp(format!("{name}{suffix}"));
@@ -103,13 +97,7 @@ impl Expert {
 
     /// Queries, keys and values of `xs` (t, h): (t, n, d), (t, m, d), (t, m, d).
     fn qkv(&self, xs: &Tensor, rope: &RopeTables) -> Result<[Tensor; 3]> {
-        let ExpertShape {
-            num_heads: n,
-            num_kv_heads: m,
-            head_dim: d,
-            eps,
-            ..
-        } = self.shape;
+        let ExpertShape { num_heads: n, num_kv_heads: m, head_dim: d, eps, .. } = self.shape;
         let t = xs.dim(0)?;
         let xs = fused::rms_norm(xs, &self.input_layernorm, eps)?;
         let mut q = self.q_proj.forward(&xs)?.reshape((t, n, d))?;
@@ -136,15 +124,9 @@ impl Expert {
 
     fn visit_norms(&mut self, prefix: &str, visitor: TensorVisitor) -> Result<()> {
         let s = self.suffix;
-        visitor(
-            &format!("{prefix}.input_layernorm{s}.weight"),
-            &mut self.input_layernorm,
-        )?;
+        visitor(&format!("{prefix}.input_layernorm{s}.weight"), &mut self.input_layernorm)?;
         let post = &mut self.post_attention_layernorm;
-        visitor(
-            &format!("{prefix}.post_attention_layernorm{s}.weight"),
-            post,
-        )?;
+        visitor(&format!("{prefix}.post_attention_layernorm{s}.weight"), post)?;
         if let Some((q_norm, k_norm)) = &mut self.qk_norm {
             visitor(&format!("{prefix}.self_attn.q_norm{s}.weight"), q_norm)?;
             visitor(&format!("{prefix}.self_attn.k_norm{s}.weight"), k_norm)?;
@@ -218,11 +200,7 @@ impl LayerCache {
     fn with_capacity(capacity: usize, like: &Tensor) -> Result<Self> {
         let (_, m, d) = like.dims3()?;
         let zeros = || Tensor::zeros((capacity, m, d), like.dtype(), like.device());
-        Ok(Self {
-            keys: zeros()?,
-            values: zeros()?,
-            len: 0,
-        })
+        Ok(Self { keys: zeros()?, values: zeros()?, len: 0 })
     }
 
     fn keys(&self) -> Result<Tensor> {
@@ -270,9 +248,7 @@ impl KvCache {
             copied.append(&layer.keys()?, &layer.values()?)?;
             Ok(copied)
         };
-        Ok(Self {
-            layers: self.layers.iter().map(copy).collect::<Result<_>>()?,
-        })
+        Ok(Self { layers: self.layers.iter().map(copy).collect::<Result<_>>()? })
     }
 
     /// Keys and values (s, m, d) of one layer.
@@ -282,10 +258,7 @@ impl KvCache {
     pub fn layer(&self, index: usize) -> Result<(Tensor, Tensor)> {
         match self.layers.get(index) {
             Some(layer) => Ok((layer.keys()?, layer.values()?)),
-            None => bail!(
-                "the cache holds {} layers, not layer {index}",
-                self.layers.len()
-            ),
+            None => bail!("the cache holds {} layers, not layer {index}", self.layers.len()),
         }
     }
 
@@ -309,9 +282,7 @@ impl KvCache {
 
     /// Forgets everything after the first `len` tokens of every layer that holds more.
     pub fn truncate(&mut self, len: usize) {
-        self.layers
-            .iter_mut()
-            .for_each(|layer| layer.len = layer.len.min(len));
+        self.layers.iter_mut().for_each(|layer| layer.len = layer.len.min(len));
     }
 }
 
@@ -376,16 +347,11 @@ impl MotLm {
             } else {
                 None
             };
-            let mut layer = Layer {
-                und: Expert::load(und, "", &vb)?,
-                latent,
-            };
+            let mut layer = Layer { und: Expert::load(und, "", &vb)?, latent };
             layer.visit(&layer_prefix(i), prepare)?;
             Ok(layer)
         };
-        let layers = (0..cfg.num_hidden_layers)
-            .map(&mut layer)
-            .collect::<Result<_>>()?;
+        let layers = (0..cfg.num_hidden_layers).map(&mut layer).collect::<Result<_>>()?;
         let embed_tokens = model.pp("embed_tokens").get((v, h), "weight")?;
         let mut lm_head = if cfg.tie_word_embeddings {
             Linear::new(embed_tokens.clone(), None)?
@@ -393,11 +359,8 @@ impl MotLm {
             load_linear(&vb.pp("lm_head"), h, v, false)?
         };
         prepare(LM_HEAD, &mut lm_head)?;
-        let norm_gen = if visual_gen {
-            Some(model.pp(format!("norm{GEN}")).get(h, "weight")?)
-        } else {
-            None
-        };
+        let norm_gen =
+            if visual_gen { Some(model.pp(format!("norm{GEN}")).get(h, "weight")?) } else { None };
         Ok(Self {
             layers,
             norm: model.pp("norm").get(h, "weight")?,
@@ -454,10 +417,7 @@ impl MotLm {
     /// When an id is not in the vocabulary.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.cfg.vocab_size) {
-            bail!(
-                "token {id} is outside the vocabulary of {}",
-                self.cfg.vocab_size
-            )
+            bail!("token {id} is outside the vocabulary of {}", self.cfg.vocab_size)
         }
         let ids = Tensor::new(ids, self.embed_tokens.device())?;
         self.embed_tokens.index_select(&ids, 0)
@@ -478,10 +438,7 @@ impl MotLm {
     pub fn forward(&self, hidden: Hidden, layout: &Layout, kv: Kv) -> Result<Hidden> {
         let hidden = self.run_layers(hidden, layout, kv, self.layers.len())?;
         let eps = self.cfg.rms_norm_eps;
-        let und = hidden
-            .und
-            .map(|xs| fused::rms_norm(&xs, &self.norm, eps))
-            .transpose()?;
+        let und = hidden.und.map(|xs| fused::rms_norm(&xs, &self.norm, eps)).transpose()?;
         let latent = match (hidden.latent, &self.norm_gen) {
             (Some(xs), Some(norm)) => Some(fused::rms_norm(&xs, norm, eps)?),
             (Some(_), None) => bail!("this model has no generation expert"),
@@ -509,10 +466,7 @@ impl MotLm {
     ) -> Result<Hidden> {
         if let Kv::Append(cache) = &mut kv {
             if layout.blocks().len() != 1 {
-                bail!(
-                    "a cache takes one block at a time, got {}",
-                    layout.blocks().len()
-                )
+                bail!("a cache takes one block at a time, got {}", layout.blocks().len())
             }
             self.prepare(cache)?;
         }
@@ -525,22 +479,15 @@ impl MotLm {
             if und.is_none() && latent.is_none() {
                 continue;
             }
-            let mask = if layer.latent.is_some() {
-                layout.mask_all()
-            } else {
-                layout.mask_und()
-            };
+            let mask = if layer.latent.is_some() { layout.mask_all() } else { layout.mask_und() };
             let und_qkv = und.map(|xs| layer.und.qkv(xs, &und_rope)).transpose()?;
-            let gen_qkv = latent
-                .map(|(xs, expert)| expert.qkv(xs, &gen_rope))
-                .transpose()?;
+            let gen_qkv = latent.map(|(xs, expert)| expert.qkv(xs, &gen_rope)).transpose()?;
             let join = |index: usize| join_rows(und_qkv.as_ref(), gen_qkv.as_ref(), index);
             let (keys, values) = match &mut kv {
                 Kv::None => (join(1)?, join(2)?),
-                Kv::Read(caches) => (
-                    with_past(caches, i, 0, join(1)?)?,
-                    with_past(caches, i, 1, join(2)?)?,
-                ),
+                Kv::Read(caches) => {
+                    (with_past(caches, i, 0, join(1)?)?, with_past(caches, i, 1, join(2)?)?)
+                }
                 Kv::Append(cache) => {
                     let cached = &mut cache.layers[i];
                     let order =
@@ -555,9 +502,8 @@ impl MotLm {
             let scale = 1. / (self.cfg.head_dim() as f64).sqrt();
             let attended = fused::attention(&join(0)?, &keys, &values, mask, scale)?; // (t, n, d)
             let num_und = und.map_or(Ok(0), |xs| xs.dim(0))?;
-            let next_und = und
-                .map(|xs| layer.und.finish(xs, &attended.narrow(0, 0, num_und)?))
-                .transpose()?;
+            let next_und =
+                und.map(|xs| layer.und.finish(xs, &attended.narrow(0, 0, num_und)?)).transpose()?;
             let next_latent = latent
                 .map(|(xs, expert)| expert.finish(xs, &attended.narrow(0, num_und, xs.dim(0)?)?))
                 .transpose()?;
@@ -570,17 +516,10 @@ impl MotLm {
     }
 
     fn rope(&self, positions: &[u32]) -> Result<RopeTables> {
-        let (cos, sin) = rope_tables(
-            positions,
-            self.cfg.head_dim(),
-            self.cfg.rope_theta,
-            &self.device,
-        )?;
+        let (cos, sin) =
+            rope_tables(positions, self.cfg.head_dim(), self.cfg.rope_theta, &self.device)?;
         let dtype = self.norm.dtype();
-        Ok(RopeTables {
-            cos: cos.to_dtype(dtype)?,
-            sin: sin.to_dtype(dtype)?,
-        })
+        Ok(RopeTables { cos: cos.to_dtype(dtype)?, sin: sin.to_dtype(dtype)? })
     }
 
     fn prepare(&self, cache: &mut KvCache) -> Result<()> {

@@ -51,9 +51,7 @@ impl DeviceChoice {
     /// When the chosen device is missing or this build does not support it.
     pub fn open(self) -> ModelResult<Device> {
         let unavailable = |what: &str, e: candle_core::Error| {
-            ModelError::Request(format!(
-                "{what} cannot be used: {e}. Choose the device `cpu`"
-            ))
+            ModelError::Request(format!("{what} cannot be used: {e}. Choose the device `cpu`"))
         };
         match self {
             Self::Cpu => Ok(Device::Cpu),
@@ -61,9 +59,9 @@ impl DeviceChoice {
                 Device::new_cuda(index).map_err(|e| unavailable("the NVIDIA GPU", e))
             }
             Self::Metal => Device::new_metal(0).map_err(|e| unavailable("the Apple GPU", e)),
-            Self::Auto => Ok(Device::new_cuda(0)
-                .or_else(|_| Device::new_metal(0))
-                .unwrap_or(Device::Cpu)),
+            Self::Auto => {
+                Ok(Device::new_cuda(0).or_else(|_| Device::new_metal(0)).unwrap_or(Device::Cpu))
+            }
         }
     }
 }
@@ -266,9 +264,8 @@ impl ModelFiles {
             let matches = move |p: &&PathBuf| p.extension().is_some_and(|e| e == extension);
             paths.iter().filter(matches).cloned().collect::<Vec<_>>()
         };
-        let (codec, weights): (Vec<_>, Vec<_>) = with("safetensors")
-            .into_iter()
-            .partition(|p| p.ends_with(CODEC_FILE));
+        let (codec, weights): (Vec<_>, Vec<_>) =
+            with("safetensors").into_iter().partition(|p| p.ends_with(CODEC_FILE));
         let files = Self {
             weights,
             gguf: with("gguf").into_iter().next(),
@@ -287,12 +284,7 @@ impl ModelFiles {
 
     /// All files, in a fixed order.
     pub fn all(&self) -> Vec<PathBuf> {
-        self.weights
-            .iter()
-            .chain(&self.gguf)
-            .chain(&self.codec)
-            .cloned()
-            .collect()
+        self.weights.iter().chain(&self.gguf).chain(&self.codec).cloned().collect()
     }
 
     /// A weight source over the network's files.
@@ -304,9 +296,7 @@ impl ModelFiles {
         if let Some(gguf) = &self.gguf {
             source = source.gguf(gguf)?;
         }
-        self.weights
-            .iter()
-            .try_fold(source, |source, path| source.file(path))
+        self.weights.iter().try_fold(source, |source, path| source.file(path))
     }
 }
 
@@ -376,19 +366,8 @@ impl Model {
         base_hash: String,
     ) -> Self {
         let config = network.config().clone();
-        let options = LoadOptions {
-            device: DeviceChoice::Cpu,
-            precision: Precision::F32,
-        };
-        Self {
-            network,
-            codec,
-            tokenizer,
-            config,
-            options,
-            base_hash,
-            attached: None,
-        }
+        let options = LoadOptions { device: DeviceChoice::Cpu, precision: Precision::F32 };
+        Self { network, codec, tokenizer, config, options, base_hash, attached: None }
     }
 
     /// The network.
@@ -451,11 +430,7 @@ impl Model {
         let adapter = Adapter::load(path, self.network.device())?;
         self.detach()?;
         let (replaced, matched) = adapter::attach(&mut self.network, &adapter, &self.base_hash)?;
-        let info = AdapterInfo {
-            hash: adapter.hash,
-            config: adapter.config,
-            matched,
-        };
+        let info = AdapterInfo { hash: adapter.hash, config: adapter.config, matched };
         self.attached = Some((replaced, info.clone()));
         Ok(info)
     }
@@ -481,10 +456,7 @@ impl Model {
 
     /// The reader over this model's network.
     pub fn reader(&self) -> Reader<'_> {
-        Reader {
-            network: &self.network,
-            special: self.tokenizer.special(),
-        }
+        Reader { network: &self.network, special: self.tokenizer.special() }
     }
 
     /// A picture as the vision tower wants it, (3, H, W).
@@ -563,21 +535,11 @@ impl Model {
         request: &ReplyRequest,
         on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
     ) -> ModelResult<Reply> {
-        let (ids, _) = self
-            .tokenizer
-            .text_block(TextRole::Prompt, &request.prompt)?;
+        let (ids, _) = self.tokenizer.text_block(TextRole::Prompt, &request.prompt)?;
         let prefix = self.tokenizer.block_start(TextRole::Reply)?;
         self.check_length(ids.len() + prefix.len() + request.max_tokens)?;
-        let cancelled = Reply {
-            text: String::new(),
-            num_tokens: 0,
-            finish: Finish::Cancelled,
-        };
-        if on(ReplyEvent::Prefilling {
-            num_tokens: ids.len(),
-        })
-        .is_break()
-        {
+        let cancelled = Reply { text: String::new(), num_tokens: 0, finish: Finish::Cancelled };
+        if on(ReplyEvent::Prefilling { num_tokens: ids.len() }).is_break() {
             return Ok(cancelled);
         }
         let reader = self.reader();
@@ -611,11 +573,7 @@ impl Model {
             (_, true, _) => Finish::Cancelled,
             _ => Finish::MaxTokens,
         };
-        Ok(Reply {
-            text: stream.text.trim().to_owned(),
-            num_tokens: stream.num_tokens,
-            finish,
-        })
+        Ok(Reply { text: stream.text.trim().to_owned(), num_tokens: stream.num_tokens, finish })
     }
 
     /// Draws a picture. `on` receives progress and may cancel between two steps.
@@ -627,34 +585,20 @@ impl Model {
         request: &DrawRequest,
         on: &mut dyn FnMut(DrawEvent) -> ControlFlow<()>,
     ) -> ModelResult<Drawing> {
-        let (ids, _) = self
-            .tokenizer
-            .text_block(TextRole::Caption, &request.prompt)?;
+        let (ids, _) = self.tokenizer.text_block(TextRole::Caption, &request.prompt)?;
         self.check_length(ids.len())?;
         let per_token = self.config.pixels_per_token();
         let side = self.config.picture_size as u32;
         let (mut height, mut width) = request.flow.size.unwrap_or((side, side));
-        if on(DrawEvent::Prefilling {
-            num_tokens: ids.len(),
-        })
-        .is_break()
-        {
-            return Ok(Drawing {
-                image: RgbImage::new(width, height),
-                finish: Finish::Cancelled,
-            });
+        if on(DrawEvent::Prefilling { num_tokens: ids.len() }).is_break() {
+            return Ok(Drawing { image: RgbImage::new(width, height), finish: Finish::Cancelled });
         }
         let reader = self.reader();
         let mut main = Context::new();
         if let Some(reference) = &request.reference {
             let (tokens, rows, columns) = self.picture_latents(reference, request.flow.seed, 0)?;
             (height, width) = ((rows * per_token) as u32, (columns * per_token) as u32);
-            let latents = LatentInput {
-                tokens: &tokens,
-                time: 0.,
-                rows,
-                columns,
-            };
+            let latents = LatentInput { tokens: &tokens, time: 0., rows, columns };
             reader.read_latents(&mut main, &latents)?;
             reader.read_picture(&mut main, &self.picture_for_vision(reference)?)?;
         }
@@ -664,11 +608,7 @@ impl Model {
         if request.reference.is_some() && request.flow.cfg_img_scale > 1. {
             reader.read_text(&mut without_image, &ids)?;
         }
-        let without_image = if request.reference.is_none() {
-            &main
-        } else {
-            &without_image
-        };
+        let without_image = if request.reference.is_none() { &main } else { &without_image };
         let (rows, columns) = (height as usize / per_token, width as usize / per_token);
         let limit = self.config.max_latent_size;
         if rows == 0 || columns == 0 || rows > limit || columns > limit {
@@ -677,37 +617,17 @@ impl Model {
                 "a picture of {width}×{height} cannot be drawn; sides go from {low} to {high} pixels"
             )));
         }
-        let contexts = FlowContexts {
-            main: &main,
-            without_text: &without_text,
-            without_image,
-        };
-        let run = FlowRun {
-            contexts,
-            sampling: &request.flow,
-            rows,
-            columns,
-        };
+        let contexts = FlowContexts { main: &main, without_text: &without_text, without_image };
+        let run = FlowRun { contexts, sampling: &request.flow, rows, columns };
         let shape = (rows * columns, self.config.latent_token_dim());
         let noise = Noise::new(request.flow.seed, Stream::InitialNoise, 0)
             .normal_tensor(shape, self.network.device())?;
         let (latents, flow) = reader.sample_latents(&run, &noise, &mut |progress| {
             let preview = self.preview(progress.clean, rows, columns);
-            on(DrawEvent::Step {
-                step: progress.step,
-                num_steps: progress.num_steps,
-                preview,
-            })
+            on(DrawEvent::Step { step: progress.step, num_steps: progress.num_steps, preview })
         })?;
-        let finish = if flow.is_break() {
-            Finish::Cancelled
-        } else {
-            Finish::Complete
-        };
-        Ok(Drawing {
-            image: self.latents_picture(&latents, rows, columns)?,
-            finish,
-        })
+        let finish = if flow.is_break() { Finish::Cancelled } else { Finish::Complete };
+        Ok(Drawing { image: self.latents_picture(&latents, rows, columns)?, finish })
     }
 
     /// A cheap look at clean latents: the picture itself for the pixel codec; for the autoencoder
@@ -722,11 +642,7 @@ impl Model {
                 let scaled = three.broadcast_div(&(peak + 1e-6).ok()?).ok()?;
                 let small = to_rgb_image(&scaled).ok()?;
                 let side = |n: u32| n as usize * PREVIEW_SCALE;
-                Some(resize_bicubic(
-                    &small,
-                    side(small.width()),
-                    side(small.height()),
-                ))
+                Some(resize_bicubic(&small, side(small.width()), side(small.height())))
             }
         }
     }

@@ -48,10 +48,7 @@ impl Default for TextSampling {
 impl TextSampling {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.,
-            ..Self::default()
-        }
+        Self { temperature: 0., ..Self::default() }
     }
 
     /// Chooses token number `step` from `logits`; `produced` are the tokens so far.
@@ -163,19 +160,12 @@ impl Reader<'_> {
         on: &mut dyn FnMut(u32, &Tensor) -> ControlFlow<()>,
     ) -> Result<Decoded> {
         let mut context = context.fork()?;
-        let mut decoded = Decoded {
-            tokens: prefix.to_vec(),
-            ended: false,
-            stopped: false,
-        };
+        let mut decoded = Decoded { tokens: prefix.to_vec(), ended: false, stopped: false };
         let mut next = prefix.to_vec();
         for step in 1..=max_length {
             let logits = self.next_logits(&mut context, &next)?;
-            let token = sampling.choose(
-                logits.to_vec1()?,
-                &decoded.tokens[prefix.len()..],
-                step as u64,
-            );
+            let token =
+                sampling.choose(logits.to_vec1()?, &decoded.tokens[prefix.len()..], step as u64);
             if on(token, &logits).is_break() {
                 decoded.stopped = true;
                 break;
@@ -200,10 +190,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_likeliest() {
-        assert_eq!(
-            TextSampling::greedy().choose(vec![0., 3., 3., 1.], &[], 1),
-            1
-        );
+        assert_eq!(TextSampling::greedy().choose(vec![0., 3., 3., 1.], &[], 1), 1);
         assert_eq!(TextSampling::greedy().choose(vec![f32::NAN, 3.], &[], 1), 1);
     }
 
@@ -218,56 +205,33 @@ mod tests {
             }
             seen
         };
-        let plain = TextSampling {
-            temperature: 1.,
-            ..Default::default()
-        };
+        let plain = TextSampling { temperature: 1., ..Default::default() };
         assert_eq!(seen(plain.clone()), [true; 4]);
         assert_eq!(
-            seen(TextSampling {
-                top_k: Some(2),
-                ..plain.clone()
-            }),
+            seen(TextSampling { top_k: Some(2), ..plain.clone() }),
             [true, true, false, false]
         );
         // 8/15 = 0.533 alone is below 0.6, with 4/15 it is reached.
         assert_eq!(
-            seen(TextSampling {
-                top_p: Some(0.6),
-                ..plain.clone()
-            }),
+            seen(TextSampling { top_p: Some(0.6), ..plain.clone() }),
             [true, true, false, false]
         );
-        assert_eq!(
-            seen(TextSampling {
-                min_p: Some(0.2),
-                ..plain
-            }),
-            [true, true, true, false]
-        );
+        assert_eq!(seen(TextSampling { min_p: Some(0.2), ..plain }), [true, true, true, false]);
     }
 
     #[test]
     fn frequencies_follow_the_probabilities() {
-        let sampling = TextSampling {
-            temperature: 1.,
-            seed: 5,
-            ..Default::default()
-        };
+        let sampling = TextSampling { temperature: 1., seed: 5, ..Default::default() };
         let logits = vec![3f32.ln(), 0.];
-        let hits = (0..4000)
-            .filter(|step| sampling.choose(logits.clone(), &[], *step) == 0)
-            .count();
+        let hits =
+            (0..4000).filter(|step| sampling.choose(logits.clone(), &[], *step) == 0).count();
         // Expected 3000, standard deviation 27.
         assert!((2890..3110).contains(&hits), "{hits}");
     }
 
     #[test]
     fn a_penalty_moves_the_choice_away() {
-        let sampling = TextSampling {
-            repetition_penalty: 2.,
-            ..TextSampling::greedy()
-        };
+        let sampling = TextSampling { repetition_penalty: 2., ..TextSampling::greedy() };
         assert_eq!(sampling.choose(vec![1., 1.5], &[1], 1), 0);
     }
 }

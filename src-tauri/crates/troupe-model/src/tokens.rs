@@ -123,10 +123,7 @@ impl TextTokenizer {
         let id = |token: &str, role| {
             tokenizer
                 .token_to_id(token)
-                .ok_or_else(|| ModelError::MissingToken {
-                    token: token.into(),
-                    role,
-                })
+                .ok_or_else(|| ModelError::MissingToken { token: token.into(), role })
         };
         let special = SpecialTokenIds {
             im_start: id(&names.im_start, "the start of a text block")?,
@@ -135,11 +132,7 @@ impl TextTokenizer {
             vision_end: id(&names.vision_end, "the end of a picture")?,
         };
         tokenizer.set_encode_special_tokens(true);
-        Ok(Self {
-            plain: tokenizer,
-            special,
-            template: template.clone(),
-        })
+        Ok(Self { plain: tokenizer, special, template: template.clone() })
     }
 
     /// Ids of the special tokens.
@@ -212,49 +205,24 @@ fn qwen2(vocab: &Path, merges: &Path, names: &SpecialTokenNames) -> Result<Token
     // Qwen2's added tokens follow the vocabulary in this order.
     let mut added: Vec<String> = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
         .into_iter()
-        .chain([
-            "<|object_ref_start|>",
-            "<|object_ref_end|>",
-            "<|box_start|>",
-            "<|box_end|>",
-        ])
-        .chain([
-            "<|quad_start|>",
-            "<|quad_end|>",
-            "<|vision_start|>",
-            "<|vision_end|>",
-        ])
+        .chain(["<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"])
+        .chain(["<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>"])
         .map(str::to_owned)
         .collect();
-    for name in [
-        &names.im_start,
-        &names.im_end,
-        &names.vision_start,
-        &names.vision_end,
-    ] {
+    for name in [&names.im_start, &names.im_end, &names.vision_start, &names.vision_end] {
         if !added.contains(name) && !vocab_json.contains_key(name) {
             added.push(name.clone());
         }
     }
     let next = vocab_json.len();
-    let added: Vec<_> = added
-        .iter()
-        .enumerate()
-        .map(|(i, text)| added_token(next + i, text))
-        .collect();
+    let added: Vec<_> =
+        added.iter().enumerate().map(|(i, text)| added_token(next + i, text)).collect();
     let normalizer = json!({"type": "NFC"});
     let split = json!({
         "type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated", "invert": false,
     });
     let pre = json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]});
-    build(
-        vocab,
-        &json!(vocab_json),
-        &json!(merge_lines),
-        &added,
-        &normalizer,
-        &pre,
-    )
+    build(vocab, &json!(vocab_json), &json!(merge_lines), &added, &normalizer, &pre)
 }
 
 /// SmolLM2's tokenizer from its GGUF file.
@@ -264,10 +232,7 @@ fn smollm(gguf: &GgufFile) -> Result<Tokenizer, ModelError> {
         let Some(Value::Array(values)) = gguf.metadata(key) else {
             return Err(missing());
         };
-        values
-            .iter()
-            .map(|v| v.to_string().cloned().map_err(|_| missing()))
-            .collect()
+        values.iter().map(|v| v.to_string().cloned().map_err(|_| missing())).collect()
     };
     let tokens = strings("tokenizer.ggml.tokens")?;
     let merges = strings("tokenizer.ggml.merges")?;
@@ -275,11 +240,8 @@ fn smollm(gguf: &GgufFile) -> Result<Tokenizer, ModelError> {
         Some(Value::Array(values)) => values.iter().filter_map(|v| v.to_i32().ok()).collect(),
         _ => Vec::new(),
     };
-    let vocab: serde_json::Map<_, _> = tokens
-        .iter()
-        .enumerate()
-        .map(|(id, text)| (text.clone(), json!(id)))
-        .collect();
+    let vocab: serde_json::Map<_, _> =
+        tokens.iter().enumerate().map(|(id, text)| (text.clone(), json!(id))).collect();
     let added: Vec<_> = tokens
         .iter()
         .enumerate()
@@ -288,14 +250,7 @@ fn smollm(gguf: &GgufFile) -> Result<Tokenizer, ModelError> {
         .collect();
     let digits = json!({"type": "Digits", "individual_digits": true});
     let pre = json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]});
-    build(
-        gguf.path(),
-        &json!(vocab),
-        &json!(merges),
-        &added,
-        &serde_json::Value::Null,
-        &pre,
-    )
+    build(gguf.path(), &json!(vocab), &json!(merges), &added, &serde_json::Value::Null, &pre)
 }
 
 fn byte_level(use_regex: bool) -> serde_json::Value {

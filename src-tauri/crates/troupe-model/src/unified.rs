@@ -103,9 +103,7 @@ fn position_table(vb: &VarBuilder, side: usize, width: usize) -> Result<Tensor> 
     if vb.contains_tensor("pos_embed") {
         return vb.get((side * side, width), "pos_embed");
     }
-    sincos_table(side, width)?
-        .to_device(vb.device())?
-        .to_dtype(vb.dtype())
+    sincos_table(side, width)?.to_device(vb.device())?.to_dtype(vb.dtype())
 }
 
 impl Network {
@@ -148,12 +146,7 @@ impl Network {
             None
         };
         Ok(Self {
-            lm: MotLm::load(
-                &cfg.llm_config,
-                cfg.visual_gen,
-                &vb.pp("language_model"),
-                prepare,
-            )?,
+            lm: MotLm::load(&cfg.llm_config, cfg.visual_gen, &vb.pp("language_model"), prepare)?,
             vision,
             drawing,
             cfg: cfg.clone(),
@@ -235,9 +228,8 @@ impl Network {
         if rows > side || columns > side {
             bail!("a picture of {rows}×{columns} {what} exceeds the model's {side}×{side}")
         }
-        let ids: Vec<u32> = (0..rows)
-            .flat_map(|r| (0..columns).map(move |c| (r * side + c) as u32))
-            .collect();
+        let ids: Vec<u32> =
+            (0..rows).flat_map(|r| (0..columns).map(move |c| (r * side + c) as u32)).collect();
         Tensor::new(ids, &self.device)
     }
 
@@ -282,9 +274,7 @@ impl Network {
         let patch = self.cfg.vit_config.patch_size;
         let (_, height, width) = picture.dims3()?;
         let features = self.vision_features(picture)?;
-        Ok(self
-            .vision_tokens(&features, height / patch, width / patch)?
-            .1)
+        Ok(self.vision_tokens(&features, height / patch, width / patch)?.1)
     }
 
     /// Latent tokens of several pictures, one after the other, (g, h).
@@ -300,11 +290,7 @@ impl Network {
         for (owner, input) in inputs.iter().enumerate() {
             let num = input.tokens.dim(0)?;
             if num != input.rows * input.columns {
-                bail!(
-                    "{num} latent tokens do not form a {}×{} grid",
-                    input.rows,
-                    input.columns
-                )
+                bail!("{num} latent tokens do not form a {}×{} grid", input.rows, input.columns)
             }
             tokens.push(input.tokens.to_dtype(self.dtype)?);
             ids.push(self.grid_ids(input.rows, input.columns, side, "latents")?);
@@ -334,11 +320,7 @@ impl Network {
     /// # Errors
     /// When the model cannot draw or shapes disagree.
     pub fn velocities(&self, hidden: &Tensor, inputs: &[LatentInput]) -> Result<Tensor> {
-        let predicted = self
-            .drawing()?
-            .llm2vae
-            .forward(hidden)?
-            .to_dtype(DType::F32)?; // (g, D)
+        let predicted = self.drawing()?.llm2vae.forward(hidden)?.to_dtype(DType::F32)?; // (g, D)
         match self.cfg.prediction {
             Prediction::Velocity => Ok(predicted),
             Prediction::Sample => {

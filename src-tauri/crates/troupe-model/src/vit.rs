@@ -55,11 +55,7 @@ struct LayerNorm {
 impl LayerNorm {
     fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
         let w = cfg.hidden_size;
-        Ok(Self {
-            weight: vb.get(w, "weight")?,
-            bias: vb.get(w, "bias")?,
-            eps: cfg.layer_norm_eps,
-        })
+        Ok(Self { weight: vb.get(w, "weight")?, bias: vb.get(w, "bias")?, eps: cfg.layer_norm_eps })
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
@@ -103,11 +99,7 @@ impl EncoderLayer {
         let d = w / self.num_heads;
         let normed = self.layer_norm1.forward(xs)?;
         let heads = |linear: &Linear| linear.forward(&normed)?.reshape((n, self.num_heads, d));
-        let (q, k, v) = (
-            heads(&self.q_proj)?,
-            heads(&self.k_proj)?,
-            heads(&self.v_proj)?,
-        );
+        let (q, k, v) = (heads(&self.q_proj)?, heads(&self.k_proj)?, heads(&self.v_proj)?);
         let attended = fused::attention(&q, &k, &v, mask, 1. / (d as f64).sqrt())?;
         let xs = (xs + self.out_proj.forward(&attended.reshape((n, w))?)?)?;
         let hidden = self.fc1.forward(&self.layer_norm2.forward(&xs)?)?;
@@ -201,8 +193,7 @@ impl Connector {
     /// # Errors
     /// When the width differs.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        self.fc2
-            .forward(&fused::gelu_tanh(&self.fc1.forward(features)?)?)
+        self.fc2.forward(&fused::gelu_tanh(&self.fc1.forward(features)?)?)
     }
 }
 
@@ -224,13 +215,12 @@ const MAX_PERIOD: f64 = 10_000.;
 /// # Errors
 /// When `width` is no multiple of 4.
 pub fn sincos_table(side: usize, width: usize) -> Result<Tensor> {
-    if width % 4 != 0 {
+    if !width.is_multiple_of(4) {
         bail!("a position table needs a width divisible by 4, got {width}")
     }
     let quarter = width / 4;
-    let freqs: Vec<f64> = (0..quarter)
-        .map(|k| MAX_PERIOD.powf(-(k as f64) / quarter as f64))
-        .collect();
+    let freqs: Vec<f64> =
+        (0..quarter).map(|k| MAX_PERIOD.powf(-(k as f64) / quarter as f64)).collect();
     let mut values = Vec::with_capacity(side * side * width);
     for row in 0..side {
         for column in 0..side {
@@ -257,7 +247,7 @@ mod tests {
             (895, 3.0309972e-4),
             (896, -0.989_992_5),
             (1792, -0.958_924_3),
-            (2688, 0.28366219),
+            (2688, 0.283_662_2),
         ];
         for (i, want) in wanted {
             assert!((row[i] - want).abs() < 2e-7, "{i}: {} {want}", row[i]);

@@ -20,10 +20,7 @@ use crate::{
 
 /// One place that holds tensors.
 enum Source {
-    File {
-        tensors: Box<MmapedSafetensors>,
-        names: BTreeSet<String>,
-    },
+    File { tensors: Box<MmapedSafetensors>, names: BTreeSet<String> },
     Gguf(Box<GgufFile>),
     Memory(HashMap<String, Tensor>),
 }
@@ -56,12 +53,7 @@ impl Source {
             Self::Gguf(file) => file.shapes(),
             Self::Memory(tensors) => tensors
                 .iter()
-                .map(|(n, t)| {
-                    (
-                        n.clone(),
-                        (t.dims().to_vec(), t.dtype().as_str().to_owned()),
-                    )
-                })
+                .map(|(n, t)| (n.clone(), (t.dims().to_vec(), t.dtype().as_str().to_owned())))
                 .collect(),
         }
     }
@@ -104,9 +96,7 @@ pub struct Weights {
 
 impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Weights")
-            .field("sources", &self.sources.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Weights").field("sources", &self.sources.len()).finish_non_exhaustive()
     }
 }
 
@@ -138,10 +128,7 @@ impl Weights {
             source,
             path: path.to_path_buf(),
         })?;
-        #[expect(
-            unsafe_code,
-            reason = "mapping a file; Troupe never writes to a mapped file"
-        )]
+        #[expect(unsafe_code, reason = "mapping a file; Troupe never writes to a mapped file")]
         // SAFETY: weights are replaced by renaming a new file over them, never written in place.
         let mapped = unsafe { MmapedSafetensors::new(path) };
         let tensors = mapped.map_err(|e| ModelError::Malformed {
@@ -149,15 +136,8 @@ impl Weights {
             reason: format!("{e}; it may be incomplete: copy or download it again"),
             path: path.to_path_buf(),
         })?;
-        let names = tensors
-            .tensors()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        self.sources.push(Source::File {
-            tensors: Box::new(tensors),
-            names,
-        });
+        let names = tensors.tensors().into_iter().map(|(name, _)| name).collect();
+        self.sources.push(Source::File { tensors: Box::new(tensors), names });
         Ok(self)
     }
 
@@ -166,8 +146,7 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read or is truncated.
     pub fn gguf(mut self, path: &Path) -> ModelResult<Self> {
-        self.sources
-            .push(Source::Gguf(Box::new(GgufFile::open(path)?)));
+        self.sources.push(Source::Gguf(Box::new(GgufFile::open(path)?)));
         Ok(self)
     }
 
@@ -179,10 +158,7 @@ impl Weights {
 
     /// Answers every request with a tensor without storage and records what was asked for.
     pub fn recorder() -> Self {
-        Self {
-            is_recorder: true,
-            ..Self::new()
-        }
+        Self { is_recorder: true, ..Self::new() }
     }
 
     /// Names and shapes that were asked of a recorder.
@@ -254,9 +230,7 @@ impl Weights {
 
     fn fetch(&self, shape: &Shape, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         if self.is_recorder {
-            self.ledger()
-                .recorded
-                .insert(name.into(), shape.dims().to_vec());
+            self.ledger().recorded.insert(name.into(), shape.dims().to_vec());
             return placeholder(shape, device);
         }
         if let Some(tensor) = self.ledger().cache.get(name) {
@@ -276,12 +250,7 @@ impl Weights {
     }
 
     fn read(&self, shape: &Shape, name: &str, device: &Device) -> Result<Tensor> {
-        let Some(source) = self
-            .sources
-            .iter()
-            .rev()
-            .find(|source| source.contains(name))
-        else {
+        let Some(source) = self.sources.iter().rev().find(|source| source.contains(name)) else {
             return match &self.fresh {
                 Some((chosen, seed)) if chosen(name) => {
                     self.ledger().fresh.push(name.into());
@@ -316,12 +285,7 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
     if !tensor.dtype().is_float() {
         return Ok(true);
     }
-    let max = tensor
-        .flatten_all()?
-        .abs()?
-        .to_dtype(DType::F32)?
-        .sum_all()?
-        .to_scalar::<f32>()?;
+    let max = tensor.flatten_all()?.abs()?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
     Ok(max.is_finite())
 }
 
@@ -340,9 +304,7 @@ fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result
     if is_norm {
         return Tensor::ones(shape, DType::F32, device);
     }
-    let zero = ["o_proj", "down_proj", "llm2vae"]
-        .iter()
-        .any(|part| name.contains(part));
+    let zero = ["o_proj", "down_proj", "llm2vae"].iter().any(|part| name.contains(part));
     if zero {
         return Tensor::zeros(shape, DType::F32, device);
     }
@@ -389,11 +351,7 @@ pub fn hash_files(paths: &[PathBuf]) -> ModelResult<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut hasher = blake3::Hasher::new();
     for path in paths {
-        let io = |source| ModelError::Io {
-            what: "a model file",
-            source,
-            path: path.clone(),
-        };
+        let io = |source| ModelError::Io { what: "a model file", source, path: path.clone() };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -418,10 +376,7 @@ mod tests {
     use super::*;
 
     fn weights(tensors: &[(&str, Tensor)]) -> Arc<Weights> {
-        let tensors = tensors
-            .iter()
-            .map(|(n, t)| ((*n).to_owned(), t.clone()))
-            .collect();
+        let tensors = tensors.iter().map(|(n, t)| ((*n).to_owned(), t.clone())).collect();
         Arc::new(Weights::new().memory(tensors))
     }
 

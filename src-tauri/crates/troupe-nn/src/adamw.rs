@@ -23,12 +23,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-15,
-            weight_decay: 0.,
-        }
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-15, weight_decay: 0. }
     }
 }
 
@@ -80,10 +75,9 @@ impl InplaceOp2 for Update<'_> {
         let (CpuStorage::F32(weights), CpuStorage::F32(grad)) = (weights, grad) else {
             bail!("AdamW takes f32 weights and gradients")
         };
-        let (Some(at), Some(grad_at)) = (
-            layout.contiguous_offsets(),
-            grad_layout.contiguous_offsets(),
-        ) else {
+        let (Some(at), Some(grad_at)) =
+            (layout.contiguous_offsets(), grad_layout.contiguous_offsets())
+        else {
             bail!("AdamW takes contiguous weights and gradients")
         };
         let (weights, grad) = (&mut weights[at.0..at.1], &grad[grad_at.0..grad_at.1]);
@@ -97,11 +91,7 @@ impl InplaceOp2 for Update<'_> {
         weights
             .par_chunks_mut(CHUNK)
             .zip(grad.par_chunks(CHUNK))
-            .zip(
-                first
-                    .par_chunks_mut(CHUNK)
-                    .zip(second.par_chunks_mut(CHUNK)),
-            )
+            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
             .for_each(|((w, g), (m, v))| {
                 for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
                     let g = g * scale;
@@ -124,33 +114,16 @@ impl AdamW {
         let slot = |(name, var): (String, Var)| {
             let n = var.elem_count();
             // Decay only matrices: norms and biases have a scale that matters.
-            let decay = if var.rank() > 1 {
-                config.weight_decay
-            } else {
-                0.
-            };
+            let decay = if var.rank() > 1 { config.weight_decay } else { 0. };
             let rate = rate_of(&name);
-            Slot {
-                first: vec![0.; n],
-                second: vec![0.; n],
-                rate,
-                decay,
-                name,
-                var,
-            }
+            Slot { first: vec![0.; n], second: vec![0.; n], rate, decay, name, var }
         };
-        Self {
-            slots: vars.into_iter().map(slot).collect(),
-            config,
-            step: 0,
-        }
+        Self { slots: vars.into_iter().map(slot).collect(), config, step: 0 }
     }
 
     /// Variables, in order.
     pub fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.slots
-            .iter()
-            .map(|slot| (slot.name.as_str(), &slot.var))
+        self.slots.iter().map(|slot| (slot.name.as_str(), &slot.var))
     }
 
     /// Steps done.
@@ -180,14 +153,8 @@ impl AdamW {
     pub fn step(&mut self, grads: &GradStore, rate: f64, grad_scale: f64) -> Result<()> {
         self.step += 1;
         let (correction1, correction2) = (
-            1. - self
-                .config
-                .beta1
-                .powi(self.step.min(i32::MAX as u64) as i32),
-            1. - self
-                .config
-                .beta2
-                .powi(self.step.min(i32::MAX as u64) as i32),
+            1. - self.config.beta1.powi(self.step.min(i32::MAX as u64) as i32),
+            1. - self.config.beta2.powi(self.step.min(i32::MAX as u64) as i32),
         );
         for slot in &mut self.slots {
             let Some(grad) = grads.get(&slot.var) else {
@@ -202,9 +169,7 @@ impl AdamW {
                 correction1,
                 correction2,
             };
-            slot.var
-                .as_tensor()
-                .inplace_op2(&grad.contiguous()?, &update)?;
+            slot.var.as_tensor().inplace_op2(&grad.contiguous()?, &update)?;
         }
         Ok(())
     }
@@ -232,11 +197,7 @@ impl AdamW {
         for slot in &mut self.slots {
             for (part, values) in [("first", &mut slot.first), ("second", &mut slot.second)] {
                 let name = format!("{part}.{}", slot.name);
-                match state
-                    .get(&name)
-                    .map(|t| t.flatten_all()?.to_vec1::<f32>())
-                    .transpose()?
-                {
+                match state.get(&name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()? {
                     Some(saved) if saved.len() == values.len() => *values = saved,
                     _ => bail!("the checkpoint's optimiser state does not fit: {name}"),
                 }
@@ -279,14 +240,9 @@ impl Ema {
         let decay = self.decay.min((1. + step as f64) / (10. + step as f64)) as f32;
         for ((_, average), (_, var)) in self.values.iter_mut().zip(vars) {
             let now = var.flatten_all()?.to_vec1::<f32>()?;
-            average
-                .par_chunks_mut(CHUNK)
-                .zip(now.par_chunks(CHUNK))
-                .for_each(|(a, x)| {
-                    a.iter_mut()
-                        .zip(x)
-                        .for_each(|(a, x)| *a = decay * *a + (1. - decay) * x);
-                });
+            average.par_chunks_mut(CHUNK).zip(now.par_chunks(CHUNK)).for_each(|(a, x)| {
+                a.iter_mut().zip(x).for_each(|(a, x)| *a = decay * *a + (1. - decay) * x);
+            });
         }
         Ok(())
     }
@@ -303,10 +259,7 @@ impl Ema {
             .iter()
             .zip(vars)
             .map(|((name, values), (_, var))| {
-                Ok((
-                    name.clone(),
-                    Tensor::from_slice(values, var.shape(), var.device())?,
-                ))
+                Ok((name.clone(), Tensor::from_slice(values, var.shape(), var.device())?))
             })
             .collect()
     }
@@ -338,21 +291,14 @@ mod tests {
     fn first_step_moves_by_the_rate_against_the_gradient() -> Result<()> {
         // With zero moments the first step is lr · g / |g|, whatever the size of g.
         let var = Var::new(&[1f32, -2.], &Device::Cpu)?;
-        let config = AdamWConfig {
-            eps: 0.,
-            ..Default::default()
-        };
+        let config = AdamWConfig { eps: 0., ..Default::default() };
         let mut adamw = AdamW::new([("x".to_owned(), var.clone())], config, |_| 1.);
-        let grads = (var.as_tensor() * &Tensor::new(&[3f32, -7.], &Device::Cpu)?)?
-            .sum_all()?
-            .backward()?;
+        let grads =
+            (var.as_tensor() * &Tensor::new(&[3f32, -7.], &Device::Cpu)?)?.sum_all()?.backward()?;
         assert!((adamw.grad_norm(&grads)? - 58f64.sqrt()).abs() < 1e-6);
         adamw.step(&grads, 0.1, 1.)?;
         let got = var.to_vec1::<f32>()?;
-        assert!(
-            (got[0] - 0.9).abs() < 1e-6 && (got[1] + 1.9).abs() < 1e-6,
-            "{got:?}"
-        );
+        assert!((got[0] - 0.9).abs() < 1e-6 && (got[1] + 1.9).abs() < 1e-6, "{got:?}");
         Ok(())
     }
 
@@ -360,16 +306,8 @@ mod tests {
     fn agrees_with_the_library_optimiser() -> Result<()> {
         use candle_nn::Optimizer;
         let start = crate::fused::check::var(&[40, 5], 1)?;
-        let (a, b) = (
-            Var::from_tensor(start.as_tensor())?,
-            Var::from_tensor(start.as_tensor())?,
-        );
-        let config = AdamWConfig {
-            beta1: 0.9,
-            beta2: 0.99,
-            eps: 1e-8,
-            weight_decay: 0.1,
-        };
+        let (a, b) = (Var::from_tensor(start.as_tensor())?, Var::from_tensor(start.as_tensor())?);
+        let config = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
         let mut ours = AdamW::new([("a".to_owned(), a.clone())], config, |_| 1.);
         let params = candle_nn::ParamsAdamW {
             lr: 0.01,
@@ -390,13 +328,8 @@ mod tests {
     fn state_round_trips() -> Result<()> {
         let run = |split: bool| -> Result<Vec<f32>> {
             let var = Var::new(&[1f32, 2.], &Device::Cpu)?;
-            let make = || {
-                AdamW::new(
-                    [("x".to_owned(), var.clone())],
-                    AdamWConfig::default(),
-                    |_| 1.,
-                )
-            };
+            let make =
+                || AdamW::new([("x".to_owned(), var.clone())], AdamWConfig::default(), |_| 1.);
             let mut adamw = make();
             for i in 0..4 {
                 if split && i == 2 {

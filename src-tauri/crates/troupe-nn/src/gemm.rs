@@ -31,13 +31,7 @@ impl<'a> MatRef<'a> {
         row_stride: usize,
     ) -> Self {
         let end = offset + extent(rows, columns, row_stride, 1);
-        Self {
-            data: &data[offset..end],
-            rows,
-            columns,
-            row_stride,
-            column_stride: 1,
-        }
+        Self { data: &data[offset..end], rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The transposed view.
@@ -71,12 +65,7 @@ impl<'a> MatMut<'a> {
     ) -> Self {
         assert!(row_stride >= columns, "rows of an output must not overlap");
         let end = offset + extent(rows, columns, row_stride, 1);
-        Self {
-            data: &mut data[offset..end],
-            rows,
-            columns,
-            row_stride,
-        }
+        Self { data: &mut data[offset..end], rows, columns, row_stride }
     }
 }
 
@@ -130,21 +119,9 @@ mod tests {
         let b = [1., 0., 2., 1.];
         let mut out = [100f32; 5];
         let view = MatRef::rows(&a, 0, 2, 2, 3);
-        gemm(
-            MatMut::rows(&mut out, 0, 2, 2, 3),
-            0.,
-            1.,
-            view,
-            MatRef::rows(&b, 0, 2, 2, 2).t(),
-        );
+        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 0., 1., view, MatRef::rows(&b, 0, 2, 2, 2).t());
         assert_eq!(out, [1., 4., 100., 3., 10.]);
-        gemm(
-            MatMut::rows(&mut out, 0, 2, 2, 3),
-            1.,
-            2.,
-            view,
-            MatRef::rows(&b, 0, 2, 2, 2).t(),
-        );
+        gemm(MatMut::rows(&mut out, 0, 2, 2, 3), 1., 2., view, MatRef::rows(&b, 0, 2, 2, 2).t());
         assert_eq!(out, [3., 12., 100., 9., 30.]);
     }
 }

@@ -56,20 +56,12 @@ impl Linear {
         {
             bail!("linear: bias has {} values for {o} outputs", bias.dims1()?)
         }
-        Ok(Self {
-            weight: Weight::Dense(weight),
-            bias,
-            lora: None,
-        })
+        Ok(Self { weight: Weight::Dense(weight), bias, lora: None })
     }
 
     /// A layer over an already quantised weight.
     pub fn from_quantised(weight: QLinear, bias: Option<Tensor>) -> Self {
-        Self {
-            weight: Weight::Quantised(weight),
-            bias,
-            lora: None,
-        }
+        Self { weight: Weight::Quantised(weight), bias, lora: None }
     }
 
     /// Output and input width (o, i).
@@ -217,9 +209,7 @@ impl CustomOp1 for FrozenProduct {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = xs else {
-            bail!("a frozen linear takes f32 values")
-        };
+        let CpuStorage::F32(values) = xs else { bail!("a frozen linear takes f32 values") };
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a frozen linear takes contiguous values")
         };

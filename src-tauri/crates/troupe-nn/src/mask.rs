@@ -24,11 +24,7 @@ impl AttnSpan {
 
     /// How many of the span's keys, in order, its query number `row` sees.
     pub fn num_visible(&self, row: usize) -> usize {
-        let hidden = if self.causal {
-            self.queries.len() - 1 - row
-        } else {
-            0
-        };
+        let hidden = if self.causal { self.queries.len() - 1 - row } else { 0 };
         self.num_keys() - hidden
     }
 }
@@ -51,11 +47,7 @@ impl AttnMask {
         Self {
             num_queries,
             num_keys,
-            spans: vec![AttnSpan {
-                queries: 0..num_queries,
-                keys,
-                causal: false,
-            }],
+            spans: vec![AttnSpan { queries: 0..num_queries, keys, causal: false }],
         }
     }
 
@@ -65,16 +57,12 @@ impl AttnMask {
         let keys = if num_past > 0 {
             vec![0..num_past, num_past..num_keys]
         } else {
-            vec![0..num_keys]
+            std::iter::once(0..num_keys).collect()
         };
         Self {
             num_queries,
             num_keys,
-            spans: vec![AttnSpan {
-                queries: 0..num_queries,
-                keys,
-                causal: true,
-            }],
+            spans: vec![AttnSpan { queries: 0..num_queries, keys, causal: true }],
         }
     }
 
@@ -92,11 +80,7 @@ impl AttnMask {
                 )
             }
             next = span.queries.end;
-            if span
-                .keys
-                .iter()
-                .any(|r| r.start > r.end || r.end > self.num_keys)
-            {
+            if span.keys.iter().any(|r| r.start > r.end || r.end > self.num_keys) {
                 bail!("attention keys {:?} exceed {}", span.keys, self.num_keys)
             }
             if span.causal && span.keys.last().map(Range::len) != Some(span.queries.len()) {
@@ -107,10 +91,7 @@ impl AttnMask {
             }
         }
         if next != self.num_queries {
-            bail!(
-                "attention spans cover {next} of {} queries",
-                self.num_queries
-            )
+            bail!("attention spans cover {next} of {} queries", self.num_queries)
         }
         Ok(())
     }
@@ -123,11 +104,7 @@ impl AttnMask {
         let mut cells = vec![f32::NEG_INFINITY; self.num_queries * self.num_keys];
         for span in &self.spans {
             for (row, query) in span.queries.clone().enumerate() {
-                let seen = span
-                    .keys
-                    .iter()
-                    .flat_map(Clone::clone)
-                    .take(span.num_visible(row));
+                let seen = span.keys.iter().flat_map(Clone::clone).take(span.num_visible(row));
                 seen.for_each(|key| cells[query * self.num_keys + key] = 0.);
             }
         }
@@ -141,9 +118,7 @@ mod tests {
 
     #[test]
     fn causal_is_aligned_to_the_end() -> Result<()> {
-        let dense = AttnMask::causal(2, 1)
-            .dense(DType::F32, &Device::Cpu)?
-            .to_vec2::<f32>()?;
+        let dense = AttnMask::causal(2, 1).dense(DType::F32, &Device::Cpu)?.to_vec2::<f32>()?;
         assert_eq!(dense, [[0., 0., f32::NEG_INFINITY], [0., 0., 0.]]);
         Ok(())
     }

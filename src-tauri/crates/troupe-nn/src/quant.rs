@@ -74,20 +74,9 @@ impl QLinear {
             bail!("a width of {i} cannot be quantised to {kind:?}: no multiple of {BLOCK}")
         }
         let device = weight.device().clone();
-        let values = weight
-            .to_dtype(candle_core::DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
+        let values = weight.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let (values, scales) = quantise_rows(&values);
-        Ok(Self {
-            weight: Arc::new(Q8 {
-                values,
-                scales,
-                o,
-                i,
-            }),
-            device,
-        })
+        Ok(Self { weight: Arc::new(Q8 { values, scales, o, i }), device })
     }
 
     /// Rows of the weight (o).
@@ -110,11 +99,7 @@ impl QLinear {
     /// # Errors
     /// When the device refuses the copy.
     pub fn dequantize(&self) -> Result<Tensor> {
-        Tensor::from_vec(
-            self.weight.dequantise(),
-            (self.weight.o, self.weight.i),
-            &self.device,
-        )
+        Tensor::from_vec(self.weight.dequantise(), (self.weight.o, self.weight.i), &self.device)
     }
 
     /// Some rows of the weight in f32, (rows, i): an embedding lookup.
@@ -152,9 +137,7 @@ impl Q8 {
         let values = &self.values[row * self.i..(row + 1) * self.i];
         let scales = &self.scales[row * blocks..(row + 1) * blocks];
         for ((out, q), scale) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)).zip(scales) {
-            out.iter_mut()
-                .zip(q)
-                .for_each(|(x, q)| *x = f32::from(*q) * scale);
+            out.iter_mut().zip(q).for_each(|(x, q)| *x = f32::from(*q) * scale);
         }
     }
 
@@ -180,16 +163,14 @@ impl Q8 {
                 .zip(x.chunks(BLOCK))
                 .map(|(q, x)| quantise_block(x, q))
                 .collect();
-            out.par_chunks_mut(ROWS_PER_TASK)
-                .enumerate()
-                .for_each(|(task, out)| {
-                    for (j, y) in out.iter_mut().enumerate() {
-                        let row = task * ROWS_PER_TASK + j;
-                        let weights = &self.values[row * i..(row + 1) * i];
-                        let weight_scales = &self.scales[row * blocks..(row + 1) * blocks];
-                        *y = kernel(weights, weight_scales, &quantised, &scales);
-                    }
-                });
+            out.par_chunks_mut(ROWS_PER_TASK).enumerate().for_each(|(task, out)| {
+                for (j, y) in out.iter_mut().enumerate() {
+                    let row = task * ROWS_PER_TASK + j;
+                    let weights = &self.values[row * i..(row + 1) * i];
+                    let weight_scales = &self.scales[row * blocks..(row + 1) * blocks];
+                    *y = kernel(weights, weight_scales, &quantised, &scales);
+                }
+            });
         }
         out
     }
@@ -215,11 +196,7 @@ fn dot_portable(a: &[i8], a_scales: &[f32], b: &[i8], b_scales: &[f32]) -> f32 {
     blocks
         .zip(scales)
         .map(|((a, b), (sa, sb))| {
-            let sum: i32 = a
-                .iter()
-                .zip(b)
-                .map(|(a, b)| i32::from(*a) * i32::from(*b))
-                .sum();
+            let sum: i32 = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
             sum as f32 * (sa * sb)
         })
         .sum()
@@ -248,10 +225,7 @@ mod x86 {
                 && a.len() == a_scales.len() * BLOCK
                 && a_scales.len() == b_scales.len()
         );
-        #[expect(
-            unsafe_code,
-            reason = "the processor's instruction set is checked by the caller"
-        )]
+        #[expect(unsafe_code, reason = "the processor's instruction set is checked by the caller")]
         // SAFETY: `dot_kernel` returns this function only when `is_supported`.
         unsafe {
             dot_avx2(a, a_scales, b, b_scales)
@@ -299,9 +273,7 @@ impl CustomOp1 for Forward {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = xs else {
-            bail!("quantised linear takes f32 values")
-        };
+        let CpuStorage::F32(values) = xs else { bail!("quantised linear takes f32 values") };
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("quantised linear takes contiguous values")
         };
@@ -344,11 +316,7 @@ mod tests {
         // Activations carry 8 bits: error of a product of 96 terms about 96^½ · 3 · 3/254.
         assert_close(&q.forward(&x)?, &want, 0.35)?;
         let many = var(&[20, 96], 3)?;
-        assert_close(
-            &q.forward(&many)?,
-            &many.matmul(&q.dequantize()?.t()?)?,
-            1e-4,
-        )
+        assert_close(&q.forward(&many)?, &many.matmul(&q.dequantize()?.t()?)?, 1e-4)
     }
 
     #[test]
@@ -356,10 +324,7 @@ mod tests {
         let a: Vec<i8> = (0..96).map(|i| ((i * 37) % 255 - 127) as i8).collect();
         let b: Vec<i8> = (0..96).map(|i| ((i * 91) % 255 - 127) as i8).collect();
         let (sa, sb) = ([0.5, 0.25, 2.], [1., 3., 0.1]);
-        let (fast, slow) = (
-            dot_kernel()(&a, &sa, &b, &sb),
-            dot_portable(&a, &sa, &b, &sb),
-        );
+        let (fast, slow) = (dot_kernel()(&a, &sa, &b, &sb), dot_portable(&a, &sa, &b, &sb));
         assert!((fast - slow).abs() <= slow.abs() * 1e-5, "{fast} {slow}");
     }
 

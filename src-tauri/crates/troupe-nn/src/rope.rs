@@ -14,22 +14,16 @@ pub fn rope_tables(
     theta: f64,
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
-    if head_dim % 2 != 0 {
+    if !head_dim.is_multiple_of(2) {
         candle_core::bail!("rotary embedding needs an even head width, got {head_dim}")
     }
     let half = head_dim / 2;
-    let freqs: Vec<f32> = (0..half)
-        .map(|j| theta.powf(-2. * j as f64 / head_dim as f64) as f32)
-        .collect();
-    let angles = positions
-        .iter()
-        .flat_map(|p| freqs.iter().map(move |f| *p as f32 * f));
+    let freqs: Vec<f32> =
+        (0..half).map(|j| theta.powf(-2. * j as f64 / head_dim as f64) as f32).collect();
+    let angles = positions.iter().flat_map(|p| freqs.iter().map(move |f| *p as f32 * f));
     let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos(), a.sin())).unzip();
     let shape = (positions.len(), half);
-    Ok((
-        Tensor::from_vec(cos, shape, device)?,
-        Tensor::from_vec(sin, shape, device)?,
-    ))
+    Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
 }
 
 #[cfg(test)]

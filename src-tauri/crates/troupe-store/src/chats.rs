@@ -72,10 +72,7 @@ impl Store {
 
     fn update_chat(&self, id: &str, sql: &str, value: &dyn rusqlite::ToSql) -> Result<()> {
         match self.connection.execute(sql, rusqlite::params![id, value])? {
-            0 => Err(StoreError::NotFound {
-                what: "chat",
-                id: id.into(),
-            }),
+            0 => Err(StoreError::NotFound { what: "chat", id: id.into() }),
             _ => Ok(()),
         }
     }
@@ -93,11 +90,7 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn delete_chat(&self, id: &str) -> Result<()> {
-        self.update_chat(
-            id,
-            "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1",
-            &now_ms(),
-        )
+        self.update_chat(id, "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1", &now_ms())
     }
 
     /// Brings a deleted chat back.
@@ -105,23 +98,11 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn restore_chat(&self, id: &str) -> Result<()> {
-        self.update_chat(
-            id,
-            "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1",
-            &None::<i64>,
-        )
+        self.update_chat(id, "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1", &None::<i64>)
     }
 
     pub(crate) fn set_leaf(&self, chat_id: &str, leaf: &str) -> Result<()> {
-        self.update_chat(
-            chat_id,
-            "UPDATE chats SET active_leaf = ?2 WHERE id = ?1",
-            &leaf,
-        )?;
-        self.update_chat(
-            chat_id,
-            "UPDATE chats SET updated_ms = ?2 WHERE id = ?1",
-            &now_ms(),
-        )
+        self.update_chat(chat_id, "UPDATE chats SET active_leaf = ?2 WHERE id = ?1", &leaf)?;
+        self.update_chat(chat_id, "UPDATE chats SET updated_ms = ?2 WHERE id = ?1", &now_ms())
     }
 }

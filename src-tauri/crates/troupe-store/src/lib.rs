@@ -99,10 +99,7 @@ impl Store {
                     source,
                     path: path.to_path_buf(),
                 })?;
-                Err(StoreError::Damaged {
-                    reason: error.to_string(),
-                    kept,
-                })
+                Err(StoreError::Damaged { reason: error.to_string(), kept })
             }
             other => other,
         }
@@ -138,18 +135,14 @@ impl Store {
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(
-        error.sqlite_error_code(),
-        Some(NotADatabase | DatabaseCorrupt)
-    )
+    matches!(error.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt))
 }
 
 fn found<T>(what: &'static str, id: &str, result: rusqlite::Result<T>) -> Result<T> {
     match result {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound {
-            what,
-            id: id.into(),
-        }),
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            Err(StoreError::NotFound { what, id: id.into() })
+        }
         other => Ok(other?),
     }
 }
@@ -178,18 +171,12 @@ mod tests {
         let store = Store::open(&path)?;
         assert_eq!(store.recover()?, 1);
         let thread = store.thread(&chat)?;
-        assert_eq!(
-            thread.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(),
-            ["Hi", "Woof!"]
-        );
+        assert_eq!(thread.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["Hi", "Woof!"]);
         let alternatives = store.alternatives(&second)?;
         assert_eq!(alternatives.len(), 2);
         store.select(&alternatives[0].id)?;
         let thread = store.thread(&chat)?;
-        assert_eq!(
-            (thread[1].text.as_str(), thread[1].state),
-            ("Wo", MessageState::Stopped)
-        );
+        assert_eq!((thread[1].text.as_str(), thread[1].state), ("Wo", MessageState::Stopped));
         assert_eq!(store.search("woof", None, 10)?.len(), 1);
         std::fs::remove_file(&path).ok();
         Ok(())
@@ -204,10 +191,7 @@ mod tests {
         assert!(store.chats(None)?.is_empty());
         store.restore_chat(&chat.id)?;
         assert_eq!(store.chats(Some("bo"))?.len(), 1);
-        assert!(matches!(
-            store.chat("nope"),
-            Err(StoreError::NotFound { .. })
-        ));
+        assert!(matches!(store.chat("nope"), Err(StoreError::NotFound { .. })));
         std::fs::remove_file(&path).ok();
         Ok(())
     }
@@ -217,9 +201,7 @@ mod tests {
         let path = scratch("damaged.db");
         std::fs::write(&path, vec![7u8; 4096]).expect("a scratch file");
         let error = Store::open(&path).expect_err("no database");
-        let StoreError::Damaged { kept, .. } = &error else {
-            panic!("{error}")
-        };
+        let StoreError::Damaged { kept, .. } = &error else { panic!("{error}") };
         assert!(kept.exists() && !path.exists());
         std::fs::remove_file(kept).ok();
         assert!(Store::open(&path).is_ok());

@@ -133,11 +133,7 @@ fn read(row: &Row) -> rusqlite::Result<Message> {
         id: row.get("id")?,
         chat_id: row.get("chat_id")?,
         parent_id: row.get("parent_id")?,
-        role: if role == "user" {
-            Role::User
-        } else {
-            Role::Character
-        },
+        role: if role == "user" { Role::User } else { Role::Character },
         text: row.get("text")?,
         state: MessageState::parse(&state),
         picture_id: row.get("picture_id")?,
@@ -156,11 +152,7 @@ impl Store {
     /// When the chat or the parent does not exist.
     pub fn add_message(&self, new: &NewMessage) -> Result<Message> {
         let id = new_id();
-        let role = if new.role == Role::User {
-            "user"
-        } else {
-            "character"
-        };
+        let role = if new.role == Role::User { "user" } else { "character" };
         self.connection.execute(
             "INSERT INTO messages (id, chat_id, parent_id, role, text, state, created_ms)
              VALUES (:id, :chat, :parent, :role, :text, :state, :now)",
@@ -188,9 +180,7 @@ impl Store {
     /// When the database cannot be written.
     pub fn set_text(&self, id: &str, text: &str, state: MessageState) -> Result<()> {
         let sql = "UPDATE messages SET text = ?2, state = ?3 WHERE id = ?1";
-        self.connection
-            .prepare_cached(sql)?
-            .execute((id, text, state.as_str()))?;
+        self.connection.prepare_cached(sql)?.execute((id, text, state.as_str()))?;
         Ok(())
     }
 
@@ -208,8 +198,7 @@ impl Store {
     ) -> Result<()> {
         let sql = "UPDATE messages SET seed = ?2, settings = ?3, base_hash = ?4, adapter_hash = ?5
                    WHERE id = ?1";
-        self.connection
-            .execute(sql, (id, seed, settings, base_hash, adapter_hash))?;
+        self.connection.execute(sql, (id, seed, settings, base_hash, adapter_hash))?;
         Ok(())
     }
 
@@ -309,10 +298,7 @@ impl Store {
              ORDER BY rank LIMIT ?3",
         )?;
         let rows = statement.query_map((terms.join(" "), chat_id, limit as i64), |row| {
-            Ok(SearchHit {
-                message: read(row)?,
-                snippet: row.get("snippet")?,
-            })
+            Ok(SearchHit { message: read(row)?, snippet: row.get("snippet")? })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }

@@ -39,10 +39,7 @@ pub fn save(
     state: &impl Serialize,
 ) -> TrainResult<PathBuf> {
     let what = "writing a checkpoint";
-    let (part, whole) = (
-        dir.join(format!("{}.part", name(step))),
-        dir.join(name(step)),
-    );
+    let (part, whole) = (dir.join(format!("{}.part", name(step))), dir.join(name(step)));
     if part.exists() {
         fs::remove_dir_all(&part).map_err(io(what, &part))?;
     }
@@ -73,9 +70,7 @@ pub fn save(
 }
 
 fn sync(path: &Path) -> TrainResult<()> {
-    fs::File::open(path)
-        .and_then(|f| f.sync_all())
-        .map_err(io("writing a checkpoint", path))
+    fs::File::open(path).and_then(|f| f.sync_all()).map_err(io("writing a checkpoint", path))
 }
 
 /// Whole checkpoints under `dir`, oldest first.
@@ -125,12 +120,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("troupe-checkpoint-{}", std::process::id()));
         let tensor = |x: f32| Tensor::new(&[x], &Device::Cpu);
         for step in [1usize, 2, 3] {
-            save(
-                &dir,
-                step,
-                &HashMap::from([("x".to_owned(), tensor(step as f32)?)]),
-                &step,
-            )?;
+            save(&dir, step, &HashMap::from([("x".to_owned(), tensor(step as f32)?)]), &step)?;
         }
         fs::create_dir_all(dir.join("step-0000009.part")).map_err(io("test", &dir))?;
         assert_eq!(list(&dir).len(), 2);

@@ -102,11 +102,7 @@ impl Pictures {
         let patch = model.config().vit_config.patch_size;
         let (_, height, width) = pixels.dims3()?;
         let features = model.network().vision_features(&pixels)?.detach();
-        let made = VisionInput::Features {
-            features,
-            rows: height / patch,
-            columns: width / patch,
-        };
+        let made = VisionInput::Features { features, rows: height / patch, columns: width / patch };
         self.features.insert(path.clone(), made.clone());
         Ok(made)
     }
@@ -124,11 +120,7 @@ impl TrainingData {
             match sample.group {
                 SampleGroup::Text => {
                     let made = text_sample(model, sample, &mut pictures)?;
-                    if sample.held_out {
-                        data.held_text.push(made)
-                    } else {
-                        data.text.push(made)
-                    }
+                    if sample.held_out { data.held_text.push(made) } else { data.text.push(made) }
                 }
                 SampleGroup::Picture => {
                     let Some(made) = picture_sample(model, sample, &mut pictures, seed)? else {
@@ -154,21 +146,13 @@ fn text_sample(
     let (mut blocks, mut num_tokens, mut prompt) = (Vec::new(), 0, String::new());
     for block in &sample.blocks {
         match block {
-            SampleBlock::Text {
-                role: who,
-                text,
-                loss,
-                ..
-            } => {
+            SampleBlock::Text { role: who, text, loss, .. } => {
                 let (ids, from) = model.tokenizer().text_block(role(*who), text)?;
                 num_tokens += ids.len();
                 if *who == SampleRole::Prompt {
                     prompt.clone_from(text);
                 }
-                blocks.push(SequenceBlock::Text {
-                    ids,
-                    loss_from: loss.then_some(from),
-                });
+                blocks.push(SequenceBlock::Text { ids, loss_from: loss.then_some(from) });
             }
             SampleBlock::Vit { picture } | SampleBlock::Vae { picture, .. } => {
                 let input = pictures.features(model, picture)?;
@@ -179,13 +163,7 @@ fn text_sample(
             }
         }
     }
-    Ok(TextSample {
-        id: sample.id.clone(),
-        kind: sample.kind,
-        blocks,
-        num_tokens,
-        prompt,
-    })
+    Ok(TextSample { id: sample.id.clone(), kind: sample.kind, blocks, num_tokens, prompt })
 }
 
 fn picture_sample(
@@ -197,13 +175,8 @@ fn picture_sample(
     let (mut caption, mut target) = (None, None);
     for block in &sample.blocks {
         match block {
-            SampleBlock::Text {
-                role: who, text, ..
-            } => caption = Some((role(*who), text)),
-            SampleBlock::Vae {
-                picture,
-                loss: true,
-            } => target = Some(picture),
+            SampleBlock::Text { role: who, text, .. } => caption = Some((role(*who), text)),
+            SampleBlock::Vae { picture, loss: true } => target = Some(picture),
             SampleBlock::Vae { .. } | SampleBlock::Vit { .. } => {}
         }
     }
@@ -246,11 +219,7 @@ const MAX_EPOCHS: u64 = 1 << 24;
 impl Deck {
     /// A deck of `len` items; `salt` keeps decks of one run apart.
     pub fn new(seed: u64, salt: u64, len: usize, state: DeckState) -> Self {
-        let mut deck = Self {
-            seed: seed ^ salt.rotate_left(32),
-            state,
-            order: Vec::new(),
-        };
+        let mut deck = Self { seed: seed ^ salt.rotate_left(32), state, order: Vec::new() };
         deck.order = deck.shuffled(len);
         deck
     }
@@ -264,10 +233,7 @@ impl Deck {
     /// The next item; none when the deck is empty.
     pub fn draw(&mut self) -> Option<usize> {
         if self.state.drawn == self.order.len() {
-            self.state = DeckState {
-                epoch: self.state.epoch + 1,
-                drawn: 0,
-            };
+            self.state = DeckState { epoch: self.state.epoch + 1, drawn: 0 };
             self.order = self.shuffled(self.order.len());
         }
         let item = self.order.get(self.state.drawn).copied();

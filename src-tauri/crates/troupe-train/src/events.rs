@@ -37,11 +37,7 @@ pub enum SampleOutput {
 
 /// One event of a run, a line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum TrainEvent {
     /// The run starts or resumes.
     Started {

@@ -74,11 +74,7 @@ pub fn run(folder: &Path, out: &mut dyn Write) -> Result<bool> {
     }
     let (mut passed, mut failed) = (0, 0);
     for case in cases {
-        let id = case
-            .get("id")
-            .and_then(Value::as_str)
-            .unwrap_or("?")
-            .to_owned();
+        let id = case.get("id").and_then(Value::as_str).unwrap_or("?").to_owned();
         let result = match &folder {
             Ok(folder) => serde_json::from_value(case)
                 .context("an unreadable case")
@@ -97,11 +93,7 @@ pub fn run(folder: &Path, out: &mut dyn Write) -> Result<bool> {
         } else {
             failed += 1
         }
-        writeln!(
-            out,
-            "{id} {error:e} {tol:e} {}",
-            if ok { "ok" } else { "FAIL" }
-        )?;
+        writeln!(out, "{id} {error:e} {tol:e} {}", if ok { "ok" } else { "FAIL" })?;
     }
     writeln!(out, "{passed} passed, {failed} failed")?;
     Ok(failed == 0)
@@ -111,9 +103,7 @@ impl Folder {
     fn load(dir: &Path) -> Result<Self> {
         let dev = Device::Cpu;
         let config = ModelConfig::from_dir(dir)?;
-        let special = config
-            .special_tokens
-            .context("config.json has no special_tokens")?;
+        let special = config.special_tokens.context("config.json has no special_tokens")?;
         let network = network(&config, dir, &[])?.0;
         let ae = Arc::new(Weights::new().file(&dir.join("ae.safetensors"))?);
         let vae = AutoEncoder::load(&config.vae_config, &ae.builder(DType::F32, &dev))?;
@@ -122,14 +112,7 @@ impl Folder {
             bail!("ae.safetensors: {mismatch}")
         }
         let tensors = candle_core::safetensors::load(dir.join("tensors.safetensors"), &dev)?;
-        Ok(Self {
-            config,
-            special,
-            network,
-            vae,
-            tensors,
-            dir: dir.to_path_buf(),
-        })
+        Ok(Self { config, special, network, vae, tensors, dir: dir.to_path_buf() })
     }
 
     /// Runs a case; a panic inside counts as a failure of that case alone.
@@ -143,9 +126,7 @@ impl Folder {
         let outputs = Runner { folder: self, case }.run()?;
         let mut worst = (0., 0., -1.);
         for (name, expected) in &case.expected {
-            let got = outputs
-                .get(name)
-                .with_context(|| format!("no output {name}"))?;
+            let got = outputs.get(name).with_context(|| format!("no output {name}"))?;
             let error = self.error(got, expected).with_context(|| name.clone())?;
             let ratio = match (error, expected.tol) {
                 (0., 0.) => 0.,
@@ -178,16 +159,11 @@ impl Folder {
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
-        self.tensors
-            .get(name)
-            .with_context(|| format!("no tensor {name}"))
+        self.tensors.get(name).with_context(|| format!("no tensor {name}"))
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader {
-            network: &self.network,
-            special: self.special,
-        }
+        Reader { network: &self.network, special: self.special }
     }
 }
 
@@ -248,19 +224,12 @@ impl Runner<'_> {
     }
 
     fn input(&self, role: &str) -> Result<&Tensor> {
-        let name = self
-            .case
-            .inputs
-            .get(role)
-            .with_context(|| format!("no input {role}"))?;
+        let name = self.case.inputs.get(role).with_context(|| format!("no input {role}"))?;
         self.folder.tensor(name)
     }
 
     fn param(&self, name: &str) -> Result<&Value> {
-        self.case
-            .params
-            .get(name)
-            .with_context(|| format!("no parameter {name}"))
+        self.case.params.get(name).with_context(|| format!("no parameter {name}"))
     }
 
     fn f64(&self, name: &str) -> Result<f64> {
@@ -272,32 +241,20 @@ impl Runner<'_> {
     }
 
     fn flag(&self, name: &str) -> bool {
-        self.case
-            .params
-            .get(name)
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        self.case.params.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     fn string(&self, name: &str) -> Result<&str> {
-        self.param(name)?
-            .as_str()
-            .with_context(|| format!("{name} is no text"))
+        self.param(name)?.as_str().with_context(|| format!("{name} is no text"))
     }
 
     fn unpatchify(&self, tokens: &Tensor, h: usize, w: usize) -> Result<Tensor> {
-        Ok(unpatchify(
-            tokens,
-            h,
-            w,
-            self.folder.config.latent_patch_size,
-        )?)
+        Ok(unpatchify(tokens, h, w, self.folder.config.latent_patch_size)?)
     }
 
     fn named(&self, block: &Value, key: &str) -> Result<&Tensor> {
         let name = block.get(key).and_then(Value::as_str);
-        self.folder
-            .tensor(name.with_context(|| format!("a block without {key}"))?)
+        self.folder.tensor(name.with_context(|| format!("a block without {key}"))?)
     }
 
     /// Latent tokens of a `vae` block, with rows and columns.
@@ -305,9 +262,7 @@ impl Runner<'_> {
         let latent = if block.get("latent").is_some() {
             self.named(block, "latent")?.clone()
         } else {
-            self.folder
-                .vae
-                .encode(self.named(block, "image")?, self.named(block, "eps")?)?
+            self.folder.vae.encode(self.named(block, "image")?, self.named(block, "eps")?)?
         };
         let patch = self.folder.config.latent_patch_size;
         let (_, h, w) = latent.dims3()?;
@@ -323,12 +278,7 @@ impl Runner<'_> {
                 let (tokens, rows, columns) = self.block_latents(block)?;
                 reader.read_latents(
                     context,
-                    &LatentInput {
-                        tokens: &tokens,
-                        time: 0.,
-                        rows,
-                        columns,
-                    },
+                    &LatentInput { tokens: &tokens, time: 0., rows, columns },
                 )?;
             }
             other => bail!("unknown block {other}"),
@@ -339,14 +289,7 @@ impl Runner<'_> {
     /// A context from a block list; empty when the parameter is missing.
     fn context(&self, name: &str) -> Result<Context> {
         let mut context = Context::new();
-        for block in self
-            .case
-            .params
-            .get(name)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for block in self.case.params.get(name).and_then(Value::as_array).into_iter().flatten() {
             self.read(&mut context, block)?;
         }
         Ok(context)
@@ -359,20 +302,13 @@ impl Runner<'_> {
         let network = &self.folder.network;
         let features = network.vision_features(picture)?;
         let (connector, tokens) = network.vision_tokens(&features, h / patch, w / patch)?;
-        Ok(outputs([
-            ("features", features),
-            ("connector", connector),
-            ("tokens", tokens),
-        ]))
+        Ok(outputs([("features", features), ("connector", connector), ("tokens", tokens)]))
     }
 
     fn vae_encode(&self) -> Result<Outputs> {
         let (vae, picture) = (&self.folder.vae, self.input("image")?);
         let latent = vae.encode(picture, self.input("eps")?)?;
-        Ok(outputs([
-            ("moments", vae.moments(picture)?),
-            ("latent", latent),
-        ]))
+        Ok(outputs([("moments", vae.moments(picture)?), ("latent", latent)]))
     }
 
     fn vae_decode(&self) -> Result<Outputs> {
@@ -409,10 +345,7 @@ impl Runner<'_> {
             },
         )?;
         let tokens: Vec<i64> = decoded.tokens.iter().map(|t| i64::from(*t)).collect();
-        Ok(outputs([
-            ("tokens", vector(tokens)?),
-            ("logits", Tensor::stack(&logits, 0)?),
-        ]))
+        Ok(outputs([("tokens", vector(tokens)?), ("logits", Tensor::stack(&logits, 0)?)]))
     }
 
     fn kv_cache(&self) -> Result<Outputs> {
@@ -431,12 +364,8 @@ impl Runner<'_> {
 
     fn flow_velocity(&self) -> Result<Outputs> {
         let (rows, columns) = (self.usize("h")?, self.usize("w")?);
-        let latents = LatentInput {
-            tokens: self.input("x_t")?,
-            time: self.f64("t")?,
-            rows,
-            columns,
-        };
+        let latents =
+            LatentInput { tokens: self.input("x_t")?, time: self.f64("t")?, rows, columns };
         let guidance = match self.case.params.get("cfg") {
             Some(cfg) => Guidance {
                 text_scale: number(&cfg["text_scale"])?,
@@ -453,9 +382,7 @@ impl Runner<'_> {
         };
         let contexts = self.contexts()?;
         let velocity =
-            self.folder
-                .reader()
-                .guided_velocity(&latents, &contexts.borrow(), &guidance)?;
+            self.folder.reader().guided_velocity(&latents, &contexts.borrow(), &guidance)?;
         Ok(outputs([("velocity", velocity)]))
     }
 
@@ -493,18 +420,14 @@ impl Runner<'_> {
         };
         let mut trajectory = Vec::new();
         let (last, _) =
-            self.folder
-                .reader()
-                .sample_latents(&run, self.input("noise")?, &mut |p| {
-                    trajectory.push(p.latents.clone());
-                    ControlFlow::Continue(())
-                })?;
+            self.folder.reader().sample_latents(&run, self.input("noise")?, &mut |p| {
+                trajectory.push(p.latents.clone());
+                ControlFlow::Continue(())
+            })?;
         let times = sampling.times();
         let evaluated = &times[..times.len() - 1];
-        let guided: Vec<i64> = evaluated
-            .iter()
-            .map(|t| i64::from(sampling.guidance_at(*t).is_active()))
-            .collect();
+        let guided: Vec<i64> =
+            evaluated.iter().map(|t| i64::from(sampling.guidance_at(*t).is_active())).collect();
         Ok(outputs([
             ("times", vector(evaluated.to_vec())?),
             ("guided", vector(guided)?),
@@ -523,11 +446,9 @@ impl Runner<'_> {
             (transform("vae_transform")?, transform("vit_transform")?);
         let reader = self.folder.reader();
         let mut contexts = Contexts::default();
-        let mut size = [
-            number(&self.param("image_shape")?[0])?,
-            number(&self.param("image_shape")?[1])?,
-        ]
-        .map(|side| side as usize);
+        let mut size =
+            [number(&self.param("image_shape")?[0])?, number(&self.param("image_shape")?[1])?]
+                .map(|side| side as usize);
         if think {
             let prompt = ids(self.param("think_prompt")?)?;
             reader.read_text(&mut contexts.main, &prompt)?;
@@ -549,12 +470,8 @@ impl Runner<'_> {
                 let patch = self.folder.config.latent_patch_size;
                 let tokens = patchify(&latent, patch)?;
                 let (_, h, w) = latent.dims3()?;
-                let latents = LatentInput {
-                    tokens: &tokens,
-                    time: 0.,
-                    rows: h / patch,
-                    columns: w / patch,
-                };
+                let latents =
+                    LatentInput { tokens: &tokens, time: 0., rows: h / patch, columns: w / patch };
                 reader.read_latents(&mut contexts.main, &latents)?;
             }
             let seen = normalise(&vit_transform.apply(&picture, 1), &Device::Cpu)?;
@@ -571,10 +488,7 @@ impl Runner<'_> {
                 &mut |_, _| ControlFlow::Continue(()),
             )?;
             let text = between_starts(&decoded.tokens, self.folder.special);
-            out.insert(
-                "text_ids".into(),
-                vector(text.iter().map(|t| i64::from(*t)).collect())?,
-            );
+            out.insert("text_ids".into(), vector(text.iter().map(|t| i64::from(*t)).collect())?);
             if understanding {
                 return Ok(out);
             }
@@ -585,19 +499,10 @@ impl Runner<'_> {
         let sampling = self.sampling(self.param("options")?)?;
         let pixels_per_token = self.folder.config.pixels_per_token();
         let [rows, columns] = size.map(|side| side / pixels_per_token);
-        let run = FlowRun {
-            contexts: contexts.borrow(),
-            sampling: &sampling,
-            rows,
-            columns,
-        };
-        let (latents, _) = reader.sample_latents(&run, self.input("noise")?, &mut |_| {
-            ControlFlow::Continue(())
-        })?;
-        let image = self
-            .folder
-            .vae
-            .decode(&self.unpatchify(&latents, rows, columns)?)?;
+        let run = FlowRun { contexts: contexts.borrow(), sampling: &sampling, rows, columns };
+        let (latents, _) = reader
+            .sample_latents(&run, self.input("noise")?, &mut |_| ControlFlow::Continue(()))?;
+        let image = self.folder.vae.decode(&self.unpatchify(&latents, rows, columns)?)?;
         out.insert("image_u8".into(), to_u8(&image)?);
         out.insert("latent_tokens".into(), latents);
         Ok(out)
@@ -605,21 +510,12 @@ impl Runner<'_> {
 
     fn sft_block(&self, block: &Value) -> Result<SequenceBlock> {
         let kind = block_type(block)?;
-        if block
-            .get("dropped")
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
-        {
-            return Ok(SequenceBlock::Dropped {
-                is_image: kind != "text",
-            });
+        if block.get("dropped").and_then(Value::as_bool).unwrap_or(false) {
+            return Ok(SequenceBlock::Dropped { is_image: kind != "text" });
         }
         let has_loss = block.get("loss").map_or(Ok(0.), number)? > 0.;
         Ok(match kind {
-            "text" => SequenceBlock::Text {
-                ids: ids(block)?,
-                loss_from: has_loss.then_some(0),
-            },
+            "text" => SequenceBlock::Text { ids: ids(block)?, loss_from: has_loss.then_some(0) },
             "vit" => {
                 SequenceBlock::Vision(VisionInput::Pixels(self.named(block, "image")?.clone()))
             }
@@ -629,19 +525,11 @@ impl Runner<'_> {
                     let u = 1. / (1. + (-number(&block["t_logit"])?).exp());
                     let s = self.f64("timestep_shift")?;
                     let time = s * u / (1. + (s - 1.) * u);
-                    Some(FlowTarget {
-                        noise: self.named(block, "noise")?.clone(),
-                        time,
-                    })
+                    Some(FlowTarget { noise: self.named(block, "noise")?.clone(), time })
                 } else {
                     None
                 };
-                SequenceBlock::Latents {
-                    tokens,
-                    rows,
-                    columns,
-                    target,
-                }
+                SequenceBlock::Latents { tokens, rows, columns, target }
             }
             other => bail!("unknown block {other}"),
         })
@@ -670,12 +558,7 @@ impl Runner<'_> {
             .into_iter()
             .flatten()
             .map(|sample| {
-                sample
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|b| self.sft_block(b))
-                    .collect()
+                sample.as_array().into_iter().flatten().map(|b| self.sft_block(b)).collect()
             })
             .collect::<Result<_>>()?;
         let folder = self.folder;
@@ -688,15 +571,9 @@ impl Runner<'_> {
         })?;
         let index = |values: &[usize]| vector(values.iter().map(|i| *i as i64).collect());
         let mut out = outputs([
-            (
-                "position_ids",
-                vector(losses.position_ids.iter().map(|p| i64::from(*p)).collect())?,
-            ),
+            ("position_ids", vector(losses.position_ids.iter().map(|p| i64::from(*p)).collect())?),
             ("ce_indexes", index(&losses.ce_indexes)?),
-            (
-                "ce_labels",
-                vector(losses.ce_labels.iter().map(|l| i64::from(*l)).collect())?,
-            ),
+            ("ce_labels", vector(losses.ce_labels.iter().map(|l| i64::from(*l)).collect())?),
             ("mse_indexes", index(&losses.mse_indexes)?),
             ("loss", total.loss.reshape(1)?),
         ]);
@@ -726,10 +603,7 @@ impl Runner<'_> {
         let mut out = outputs([("size", vector(size)?)]);
         if self.case.inputs.contains_key("sample_index") {
             let index = self.input("sample_index")?.to_dtype(DType::U32)?;
-            out.insert(
-                "sample".into(),
-                tensor.flatten_all()?.index_select(&index, 0)?,
-            );
+            out.insert("sample".into(), tensor.flatten_all()?.index_select(&index, 0)?);
             out.insert("mean".into(), tensor.flatten_from(1)?.mean(1)?);
         }
         out.insert("tensor".into(), tensor);
@@ -783,13 +657,7 @@ impl Runner<'_> {
         let step = |(i, pair): (usize, &[f64])| {
             let inside = (start..start + size).contains(&i);
             let noise_level = if inside { level } else { 0. };
-            FlowStep {
-                t: pair[0],
-                t_next: pair[1],
-                t_1: times[1],
-                noise_level,
-                rule,
-            }
+            FlowStep { t: pair[0], t_next: pair[1], t_1: times[1], noise_level, rule }
         };
         Ok(times.windows(2).enumerate().map(step).collect())
     }
@@ -803,17 +671,10 @@ impl Runner<'_> {
         let mut x = self.input("noise")?.clone();
         let (mut window, mut log_probs, mut times) = (Vec::new(), Vec::new(), Vec::new());
         for (i, step) in self.steps()?.iter().enumerate() {
-            let latents = LatentInput {
-                tokens: &x,
-                time: step.t,
-                rows,
-                columns,
-            };
+            let latents = LatentInput { tokens: &x, time: step.t, rows, columns };
             let guidance = sampling.guidance_at(step.t);
             let velocity =
-                self.folder
-                    .reader()
-                    .guided_velocity(&latents, &contexts.borrow(), &guidance)?;
+                self.folder.reader().guided_velocity(&latents, &contexts.borrow(), &guidance)?;
             if !(start..start + size).contains(&i) {
                 x = step.next(&x, &velocity, None)?;
                 continue;
@@ -839,10 +700,7 @@ impl Runner<'_> {
         let folder = self.folder;
         let contexts = self.contexts()?; // read with frozen weights: constants
         let (network, weights) = network(&folder.config, &folder.dir, &self.grad_weights()?)?;
-        let reader = Reader {
-            network: &network,
-            special: folder.special,
-        };
+        let reader = Reader { network: &network, special: folder.special };
         let sampling = self.sampling(&self.case.params)?;
         let (rows, columns) = (self.usize("h")?, self.usize("w")?);
         let start = self.usize("window_start")?;
@@ -854,12 +712,7 @@ impl Runner<'_> {
         for j in 0..self.usize("window_size")? {
             let step = self.steps()?[start + j];
             let (x, next) = (window.get(j)?, window.get(j + 1)?);
-            let latents = LatentInput {
-                tokens: &x,
-                time: step.t,
-                rows,
-                columns,
-            };
+            let latents = LatentInput { tokens: &x, time: step.t, rows, columns };
             let guidance = sampling.guidance_at(step.t);
             let velocity = reader.guided_velocity(&latents, &contexts.borrow(), &guidance)?;
             let log_prob = step.log_prob(&step.mean(&x, &velocity)?, &next)?;
@@ -902,10 +755,7 @@ impl Contexts {
 }
 
 fn outputs<const N: usize>(entries: [(&str, Tensor); N]) -> Outputs {
-    entries
-        .into_iter()
-        .map(|(name, tensor)| (name.to_owned(), tensor))
-        .collect()
+    entries.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
 }
 
 fn vector<T: candle_core::WithDType>(values: Vec<T>) -> Result<Tensor> {
@@ -914,25 +764,15 @@ fn vector<T: candle_core::WithDType>(values: Vec<T>) -> Result<Tensor> {
 }
 
 fn number(value: &Value) -> Result<f64> {
-    value
-        .as_f64()
-        .with_context(|| format!("{value} is no number"))
+    value.as_f64().with_context(|| format!("{value} is no number"))
 }
 
 fn block_type(block: &Value) -> Result<&str> {
-    block
-        .get("type")
-        .and_then(Value::as_str)
-        .context("a block without type")
+    block.get("type").and_then(Value::as_str).context("a block without type")
 }
 
 fn ids(block: &Value) -> Result<Vec<u32>> {
-    Ok(serde_json::from_value(
-        block
-            .get("ids")
-            .context("a text block without ids")?
-            .clone(),
-    )?)
+    Ok(serde_json::from_value(block.get("ids").context("a text block without ids")?.clone())?)
 }
 
 fn rule(name: &str) -> Result<StepRule> {
@@ -960,12 +800,6 @@ fn to_u8(image: &Tensor) -> Result<Tensor> {
 
 /// What a decoded run says: up to the first end, between the first and second start token.
 fn between_starts(tokens: &[u32], special: SpecialTokenIds) -> Vec<u32> {
-    let text = tokens
-        .split(|t| *t == special.im_end)
-        .next()
-        .unwrap_or_default();
-    text.split(|t| *t == special.im_start)
-        .nth(1)
-        .unwrap_or_default()
-        .to_vec()
+    let text = tokens.split(|t| *t == special.im_end).next().unwrap_or_default();
+    text.split(|t| *t == special.im_start).nth(1).unwrap_or_default().to_vec()
 }

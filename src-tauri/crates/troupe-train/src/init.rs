@@ -16,11 +16,7 @@ pub fn write_fresh_weights(model_dir: &Path, file: &Path, seed: u64) -> TrainRes
     let config = ModelConfig::from_dir(model_dir)?;
     let made = |name: &str| name.ends_with("pos_embed");
     let source = ModelFiles::find(model_dir)?.source()?;
-    let weights = Arc::new(
-        source
-            .fresh(seed, move |name| !made(name))
-            .trainable(|_| true),
-    );
+    let weights = Arc::new(source.fresh(seed, move |name| !made(name)).trainable(|_| true));
     Network::load(&config, &weights.builder(DType::F32, &Device::Cpu))?;
     let mismatch = weights.mismatch(|_| true);
     if !mismatch.is_empty() {
@@ -30,12 +26,7 @@ pub fn write_fresh_weights(model_dir: &Path, file: &Path, seed: u64) -> TrainRes
     let names = weights.fresh_names();
     let tensors: HashMap<String, Tensor> = names
         .iter()
-        .filter_map(|name| {
-            Some((
-                name.clone(),
-                vars.get(name)?.as_tensor().to_dtype(DType::F16),
-            ))
-        })
+        .filter_map(|name| Some((name.clone(), vars.get(name)?.as_tensor().to_dtype(DType::F16))))
         .map(|(name, tensor)| Ok((name, tensor?)))
         .collect::<TrainResult<_>>()?;
     candle_core::safetensors::save(&tensors, file).map_err(|e| TrainError::Malformed {

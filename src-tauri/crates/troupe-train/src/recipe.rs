@@ -17,11 +17,7 @@ pub struct LoraConfig {
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self {
-            rank: 16,
-            alpha: 32.,
-            learning_rate: 1e-3,
-        }
+        Self { rank: 16, alpha: 32., learning_rate: 1e-3 }
     }
 }
 
@@ -106,10 +102,7 @@ impl Default for SftRecipe {
             condition_dropout: 0.1,
             ce_weight: 1.,
             mse_weight: 1.,
-            time: TimeDraw {
-                mean: 0.8,
-                std: 0.8,
-            },
+            time: TimeDraw { mean: 0.8, std: 0.8 },
             max_grad_norm: 1.,
             weight_decay: 0.,
             sample_every: 100,
@@ -135,11 +128,7 @@ impl SftRecipe {
             num_steps: 501,
             warmup_steps: 0,
             final_lr_share: 1.,
-            lora: LoraConfig {
-                rank: 64,
-                alpha: 128.,
-                learning_rate: 1e-4,
-            },
+            lora: LoraConfig { rank: 64, alpha: 128., learning_rate: 1e-4 },
             gen_learning_rate: 2e-5,
             text_tokens: 512,
             text_every: 1,

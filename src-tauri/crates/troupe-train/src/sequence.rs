@@ -84,11 +84,7 @@ pub struct LossWeights {
 
 impl Default for LossWeights {
     fn default() -> Self {
-        Self {
-            ce: 0.25,
-            mse: 1.,
-            ce_reweighting: false,
-        }
+        Self { ce: 0.25, mse: 1., ce_reweighting: false }
     }
 }
 
@@ -217,14 +213,7 @@ pub fn sequence_loss_sharing_starts(
             }
         };
         for member in members {
-            packed.add_sample(
-                network,
-                special,
-                next_sample,
-                &samples[member],
-                shared,
-                prefix,
-            )?;
+            packed.add_sample(network, special, next_sample, &samples[member], shared, prefix)?;
             next_sample += 1;
         }
     }
@@ -234,10 +223,7 @@ pub fn sequence_loss_sharing_starts(
 /// The ids of a sample's first block, if that is a text without loss.
 fn first_text(sample: &[SequenceBlock]) -> Option<&[u32]> {
     match sample.first() {
-        Some(SequenceBlock::Text {
-            ids,
-            loss_from: None,
-        }) => Some(ids),
+        Some(SequenceBlock::Text { ids, loss_from: None }) => Some(ids),
         _ => None,
     }
 }
@@ -252,7 +238,7 @@ fn shared_starts(samples: &[Vec<SequenceBlock>]) -> Vec<(usize, Vec<usize>)> {
             let common = other.iter().zip(ids).take_while(|(a, b)| a == b).count();
             // The last token stays with the sample, so that its block is never empty.
             let common = common.min(*shared).min(ids.len().saturating_sub(1));
-            (common >= MIN_SHARED_TOKENS).then(|| (common, shared, members))
+            (common >= MIN_SHARED_TOKENS).then_some((common, shared, members))
         });
         match group {
             Some((common, shared, members)) => {
@@ -285,10 +271,8 @@ impl Packed {
         for (index, block) in blocks.iter().enumerate() {
             match block {
                 SequenceBlock::Text { ids, loss_from } if index == 0 && shared > 0 => {
-                    let rest = SequenceBlock::Text {
-                        ids: ids[shared..].to_vec(),
-                        loss_from: *loss_from,
-                    };
+                    let rest =
+                        SequenceBlock::Text { ids: ids[shared..].to_vec(), loss_from: *loss_from };
                     rope += self.add(network, special, sample, rope, &rest)?;
                 }
                 block => rope += self.add(network, special, sample, rope, block)?,
@@ -320,26 +304,18 @@ impl Packed {
             SequenceBlock::Vision(input) => {
                 let tokens = match input {
                     VisionInput::Pixels(picture) => network.embed_picture(picture)?,
-                    VisionInput::Features {
-                        features,
-                        rows,
-                        columns,
-                    } => network.vision_tokens(features, *rows, *columns)?.1,
+                    VisionInput::Features { features, rows, columns } => {
+                        network.vision_tokens(features, *rows, *columns)?.1
+                    }
                 };
                 let markers = network.embed_text(&[special.vision_start, special.vision_end])?;
                 let (start, end) = (markers.narrow(0, 0, 1)?, markers.narrow(0, 1, 1)?);
                 let und = Tensor::cat(&[&start, &tokens, &end], 0)?;
-                self.position_ids
-                    .extend(std::iter::repeat_n(rope, und.dim(0)?));
+                self.position_ids.extend(std::iter::repeat_n(rope, und.dim(0)?));
                 self.push(sample, BlockMode::Full, und, rope)?;
                 Ok(1)
             }
-            SequenceBlock::Latents {
-                tokens,
-                rows,
-                columns,
-                target,
-            } => {
+            SequenceBlock::Latents { tokens, rows, columns, target } => {
                 self.add_latents(
                     network,
                     special,
@@ -370,23 +346,13 @@ impl Packed {
 
     fn push(&mut self, sample: usize, mode: BlockMode, und: Tensor, position: u32) -> Result<()> {
         let num_und = und.dim(0)?;
-        self.blocks.push(Block {
-            sample,
-            mode,
-            num_und,
-            num_gen: 0,
-            position,
-            prefix: None,
-        });
+        self.blocks.push(Block { sample, mode, num_und, num_gen: 0, position, prefix: None });
         self.und.push(und);
         self.num_und += num_und;
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one block, taken apart"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the fields of one block, taken apart")]
     fn add_latents(
         &mut self,
         network: &Network,
@@ -399,52 +365,22 @@ impl Packed {
         columns: usize,
     ) -> Result<()> {
         let num_gen = tokens.dim(0)?;
-        let num_und = if network.config().latent_markers {
-            2
-        } else {
-            0
-        };
+        let num_und = if network.config().latent_markers { 2 } else { 0 };
         if num_und > 0 {
-            self.und
-                .push(network.embed_text(&[special.vision_start, special.vision_end])?);
+            self.und.push(network.embed_text(&[special.vision_start, special.vision_end])?);
         }
         let first = self.position_ids.len() + num_und / 2;
-        self.position_ids
-            .extend(std::iter::repeat_n(rope, num_und + num_gen));
-        let mode = if target.is_some() {
-            BlockMode::Noise
-        } else {
-            BlockMode::Full
-        };
-        self.blocks.push(Block {
-            sample,
-            mode,
-            num_und,
-            num_gen,
-            position: rope,
-            prefix: None,
-        });
+        self.position_ids.extend(std::iter::repeat_n(rope, num_und + num_gen));
+        let mode = if target.is_some() { BlockMode::Noise } else { BlockMode::Full };
+        self.blocks.push(Block { sample, mode, num_und, num_gen, position: rope, prefix: None });
         let latent = match target {
-            None => LatentRow {
-                noised: tokens.clone(),
-                time: 0.,
-                rows,
-                columns,
-                velocity: None,
-            },
+            None => LatentRow { noised: tokens.clone(), time: 0., rows, columns, velocity: None },
             Some(FlowTarget { noise, time }) => {
                 self.mse_indexes.extend(first..first + num_gen);
-                self.mse_rows
-                    .extend((self.num_gen..self.num_gen + num_gen).map(|r| r as u32));
+                self.mse_rows.extend((self.num_gen..self.num_gen + num_gen).map(|r| r as u32));
                 let noised = (tokens.affine(1. - time, 0.)? + noise.affine(*time, 0.)?)?;
                 let velocity = Some((noise - tokens)?);
-                LatentRow {
-                    noised,
-                    time: *time,
-                    rows,
-                    columns,
-                    velocity,
-                }
+                LatentRow { noised, time: *time, rows, columns, velocity }
             }
         };
         self.latents.push(latent);
@@ -468,23 +404,14 @@ impl Packed {
                 columns: l.columns,
             })
             .collect();
-        let latent = if inputs.is_empty() {
-            None
-        } else {
-            Some(network.embed_latents(&inputs)?)
-        };
+        let latent = if inputs.is_empty() { None } else { Some(network.embed_latents(&inputs)?) };
         let layout = Layout::new(self.blocks, &[]);
-        let hidden = Hidden {
-            und: cat(&self.und)?,
-            latent,
-        };
+        let hidden = Hidden { und: cat(&self.und)?, latent };
         let hidden = network.forward(hidden, &layout, Kv::None)?;
         let ce = match hidden.und {
             Some(und) if !self.ce_rows.is_empty() => {
                 let rows = Tensor::new(self.ce_rows.as_slice(), und.device())?;
-                let logits = network
-                    .lm()
-                    .logits(&und.index_select(&rows, 0)?.contiguous()?)?;
+                let logits = network.lm().logits(&und.index_select(&rows, 0)?.contiguous()?)?;
                 Some(fused::cross_entropy(&logits, &self.ce_labels)?)
             }
             _ => None,
@@ -492,14 +419,9 @@ impl Packed {
         let mse = match hidden.latent {
             Some(latent) if !self.mse_rows.is_empty() => {
                 let rows = Tensor::new(self.mse_rows.as_slice(), latent.device())?;
-                let predicted = network
-                    .velocities(&latent, &inputs)?
-                    .index_select(&rows, 0)?;
-                let wanted: Vec<&Tensor> = self
-                    .latents
-                    .iter()
-                    .filter_map(|l| l.velocity.as_ref())
-                    .collect();
+                let predicted = network.velocities(&latent, &inputs)?.index_select(&rows, 0)?;
+                let wanted: Vec<&Tensor> =
+                    self.latents.iter().filter_map(|l| l.velocity.as_ref()).collect();
                 let wanted = Tensor::cat(&wanted, 0)?.to_dtype(DType::F32)?;
                 Some((predicted - wanted)?.sqr()?.mean(1)?)
             }

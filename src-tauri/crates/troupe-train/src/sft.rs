@@ -83,9 +83,7 @@ struct State {
 
 /// Weights of the generation side, which are trained in full.
 fn is_generation(name: &str) -> bool {
-    ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"]
-        .iter()
-        .any(|part| name.contains(part))
+    ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"].iter().any(|part| name.contains(part))
 }
 
 /// Linear layers of the understanding expert that carry low-rank updates.
@@ -116,10 +114,7 @@ pub fn load_trainable(
     }
     let codec = load_codec(&config, files.codec.as_deref(), model_dir, &device)?;
     let base_hash = hash_files(&files.all())?;
-    Ok((
-        Model::from_parts(network, codec, tokenizer, base_hash),
-        weights.vars(),
-    ))
+    Ok((Model::from_parts(network, codec, tokenizer, base_hash), weights.vars()))
 }
 
 /// Initial down projections: uniform in ±√(1 / width), as PEFT's default.
@@ -139,17 +134,12 @@ fn attach_loras(
         let bound = 1. / (i as f64).sqrt();
         let mut noise = Noise::new(seed, Stream::Weights, index);
         index += 1;
-        let values: Vec<f32> = (0..rank * i)
-            .map(|_| ((noise.uniform() * 2. - 1.) * bound) as f32)
-            .collect();
+        let values: Vec<f32> =
+            (0..rank * i).map(|_| ((noise.uniform() * 2. - 1.) * bound) as f32).collect();
         let a = Var::from_tensor(&Tensor::from_vec(values, (rank, i), &Device::Cpu)?)?;
         let b = Var::zeros((o, rank), DType::F32, &Device::Cpu)?;
         let (ta, tb) = (a.as_tensor().clone(), b.as_tensor().clone());
-        linear.attach(Lora {
-            a: ta,
-            b: tb,
-            scale: alpha / rank as f64,
-        })?;
+        linear.attach(Lora { a: ta, b: tb, scale: alpha / rank as f64 })?;
         vars.insert(format!("{module}.lora_A"), a);
         vars.insert(format!("{module}.lora_B"), b);
         Ok(())
@@ -211,9 +201,7 @@ pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
 }
 
 fn phase(watch: Watcher, label: &str) {
-    watch(TrainEvent::Phase {
-        label: label.into(),
-    });
+    watch(TrainEvent::Phase { label: label.into() });
 }
 
 impl<'a> Run<'a> {
@@ -221,9 +209,8 @@ impl<'a> Run<'a> {
         let recipe = &job.recipe;
         let character = Character::load(&job.character_dir)?;
         let trains_gen = recipe.gen_learning_rate > 0.;
-        let (mut model, gen_vars) = load_trainable(&job.model_dir, move |name| {
-            trains_gen && is_generation(name)
-        })?;
+        let (mut model, gen_vars) =
+            load_trainable(&job.model_dir, move |name| trains_gen && is_generation(name))?;
         let lora_vars = attach_loras(&mut model, recipe.lora.rank, recipe.lora.alpha, job.seed)?;
         phase(watch, "reading pictures and dialogue");
         let options = SampleOptions {
@@ -240,15 +227,9 @@ impl<'a> Run<'a> {
                 character.name
             )));
         }
-        let all = lora_vars
-            .iter()
-            .chain(&gen_vars)
-            .map(|(n, v)| (n.clone(), v.clone()));
-        let config = AdamWConfig {
-            eps: 1e-8,
-            weight_decay: recipe.weight_decay,
-            ..Default::default()
-        };
+        let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
+        let config =
+            AdamWConfig { eps: 1e-8, weight_decay: recipe.weight_decay, ..Default::default() };
         let optimiser = AdamW::new(all, config, |name| {
             if name.contains(".lora_") {
                 recipe.lora.learning_rate
@@ -296,11 +277,7 @@ impl<'a> Run<'a> {
             path: dir.clone(),
         };
         for (name, var) in self.vars() {
-            var.set(
-                tensors
-                    .get(&format!("weight.{name}"))
-                    .ok_or_else(|| missing(name))?,
-            )?;
+            var.set(tensors.get(&format!("weight.{name}")).ok_or_else(|| missing(name))?)?;
         }
         self.optimiser.load_state(&tensors, state.optimiser_steps)?;
         self.condition_loras = tensors
@@ -326,17 +303,10 @@ impl<'a> Run<'a> {
             pictures: self.picture_deck.state(),
             optimiser_steps: self.optimiser.num_steps(),
         };
-        let folder = checkpoint::save(
-            &self.job.run_dir.join(CHECKPOINTS),
-            self.step,
-            &tensors,
-            &state,
-        )?;
+        let folder =
+            checkpoint::save(&self.job.run_dir.join(CHECKPOINTS), self.step, &tensors, &state)?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        watch(TrainEvent::Checkpoint {
-            step: self.step,
-            file: format!("{CHECKPOINTS}/{name}"),
-        });
+        watch(TrainEvent::Checkpoint { step: self.step, file: format!("{CHECKPOINTS}/{name}") });
         Ok(())
     }
 
@@ -346,10 +316,7 @@ impl<'a> Run<'a> {
             let measured = self.train_step()?;
             self.step += 1;
             if !measured.loss.is_finite() {
-                return Err(TrainError::Diverged {
-                    step: self.step,
-                    loss: measured.loss,
-                });
+                return Err(TrainError::Diverged { step: self.step, loss: measured.loss });
             }
             let control = watch(TrainEvent::Step {
                 step: self.step,
@@ -361,7 +328,7 @@ impl<'a> Run<'a> {
                 grad_norm: measured.grad_norm,
             });
             let last = self.step == recipe.num_steps;
-            let due = |every: usize| every > 0 && self.step % every == 0;
+            let due = |every: usize| every > 0 && self.step.is_multiple_of(every);
             let (checkpoint, sample) = (due(recipe.checkpoint_every), due(recipe.sample_every));
             if last || checkpoint || control != Control::Continue {
                 self.save(watch)?;
@@ -381,15 +348,10 @@ impl<'a> Run<'a> {
     /// One optimiser step.
     fn train_step(&mut self) -> TrainResult<Measured> {
         let recipe = &self.job.recipe;
-        let has_text = recipe.text_every > 0 && self.step % recipe.text_every == 0;
-        let text = if has_text {
-            self.draw_text()
-        } else {
-            Vec::new()
-        };
-        let pictures: Vec<usize> = (0..recipe.pictures)
-            .filter_map(|_| self.picture_deck.draw())
-            .collect();
+        let has_text = recipe.text_every > 0 && self.step.is_multiple_of(recipe.text_every);
+        let text = if has_text { self.draw_text() } else { Vec::new() };
+        let pictures: Vec<usize> =
+            (0..recipe.pictures).filter_map(|_| self.picture_deck.draw()).collect();
         let (ce, mse) = if recipe.condition_refresh == 0 {
             self.joint_losses(&text, &pictures)?
         } else {
@@ -408,12 +370,7 @@ impl<'a> Run<'a> {
             }
         }
         let Some(loss) = loss else {
-            return Ok(Measured {
-                loss: 0.,
-                ce: None,
-                mse: None,
-                grad_norm: 0.,
-            });
+            return Ok(Measured { loss: 0., ce: None, mse: None, grad_norm: 0. });
         };
         let grads: GradStore = loss.backward()?;
         let grad_norm = self.optimiser.grad_norm(&grads)?;
@@ -426,8 +383,7 @@ impl<'a> Run<'a> {
         };
         if measured.loss.is_finite() && grad_norm.is_finite() {
             let clip = (recipe.max_grad_norm / (grad_norm + 1e-6)).min(1.);
-            self.optimiser
-                .step(&grads, recipe.lr_share(self.step), clip)?;
+            self.optimiser.step(&grads, recipe.lr_share(self.step), clip)?;
         }
         Ok(measured)
     }
@@ -458,10 +414,7 @@ impl<'a> Run<'a> {
             Noise::new(self.job.seed, Stream::TrainingTimes, key).normal() * time.std + time.mean;
         let noise = Noise::new(self.job.seed, Stream::TrainingNoise, key)
             .normal_tensor(latents.shape(), latents.device())?;
-        Ok(FlowTarget {
-            noise,
-            time: 1. / (1. + (-logit).exp()),
-        })
+        Ok(FlowTarget { noise, time: 1. / (1. + (-logit).exp()) })
     }
 
     fn is_dropped(&self, slot: usize) -> bool {
@@ -494,19 +447,14 @@ impl<'a> Run<'a> {
         text: &[usize],
         pictures: &[usize],
     ) -> TrainResult<(Option<Tensor>, Option<Tensor>)> {
-        let mut samples: Vec<Vec<SequenceBlock>> = text
-            .iter()
-            .map(|i| self.data.text[*i].blocks.clone())
-            .collect();
+        let mut samples: Vec<Vec<SequenceBlock>> =
+            text.iter().map(|i| self.data.text[*i].blocks.clone()).collect();
         for (slot, index) in pictures.iter().enumerate() {
             let sample = &self.data.pictures[*index];
             let condition = if self.is_dropped(slot) {
                 SequenceBlock::Dropped { is_image: false }
             } else {
-                SequenceBlock::Text {
-                    ids: sample.ids.clone(),
-                    loss_from: None,
-                }
+                SequenceBlock::Text { ids: sample.ids.clone(), loss_from: None }
             };
             let target = Some(self.flow_target(slot, &sample.latents)?);
             let latents = SequenceBlock::Latents {
@@ -522,17 +470,13 @@ impl<'a> Run<'a> {
         }
         let special = self.model.tokenizer().special();
         let losses = sequence_loss(self.model.network(), special, &samples)?;
-        let total = losses.total(&LossWeights {
-            ce: 1.,
-            mse: 1.,
-            ce_reweighting: false,
-        })?;
+        let total = losses.total(&LossWeights { ce: 1., mse: 1., ce_reweighting: false })?;
         Ok((total.ce, total.mse))
     }
 
     /// Reads the conditions of all pictures when they are due or, after a resume, missing.
     fn refresh_conditions(&mut self) -> TrainResult<()> {
-        let due = self.step % self.job.recipe.condition_refresh == 0;
+        let due = self.step.is_multiple_of(self.job.recipe.condition_refresh);
         if due {
             self.condition_loras = self
                 .lora_vars
@@ -556,11 +500,7 @@ impl<'a> Run<'a> {
         let ce = self.held_out_ce()?;
         let mse = self.held_out_mse()?;
         if ce.is_some() || mse.is_some() {
-            watch(TrainEvent::Validation {
-                step: self.step,
-                ce,
-                mse,
-            });
+            watch(TrainEvent::Validation { step: self.step, ce, mse });
         }
         self.sample_replies(watch)?;
         self.sample_pictures(watch)
@@ -569,10 +509,7 @@ impl<'a> Run<'a> {
     fn held_out_ce(&self) -> TrainResult<Option<f64>> {
         let held: Vec<&TextSample> = self.data.held_text.iter().take(HELD_TEXTS).collect();
         let ce = mean_ce(&self.model, &held)?;
-        Ok(ce
-            .map(|ce| ce.detach().to_scalar::<f32>())
-            .transpose()?
-            .map(f64::from))
+        Ok(ce.map(|ce| ce.detach().to_scalar::<f32>()).transpose()?.map(f64::from))
     }
 
     fn held_out_mse(&self) -> TrainResult<Option<f64>> {
@@ -590,35 +527,22 @@ impl<'a> Run<'a> {
                 items.push((sample, &contexts[&index], FlowTarget { noise, time }));
             }
         }
-        Ok(Some(f64::from(
-            mean_flow_loss(&self.model, &items)?
-                .detach()
-                .to_scalar::<f32>()?,
-        )))
+        Ok(Some(f64::from(mean_flow_loss(&self.model, &items)?.detach().to_scalar::<f32>()?)))
     }
 
     fn sample_replies(&self, watch: Watcher) -> TrainResult<()> {
-        let source = if self.data.held_text.is_empty() {
-            &self.data.text
-        } else {
-            &self.data.held_text
-        };
-        let dialogue = source
-            .iter()
-            .filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
+        let source =
+            if self.data.held_text.is_empty() { &self.data.text } else { &self.data.held_text };
+        let dialogue =
+            source.iter().filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
         for sample in dialogue.take(SAMPLED_REPLIES) {
             let request = ReplyRequest {
                 prompt: sample.prompt.clone(),
-                sampling: TextSampling {
-                    seed: self.job.seed,
-                    ..Default::default()
-                },
+                sampling: TextSampling { seed: self.job.seed, ..Default::default() },
                 max_tokens: SAMPLE_TOKENS,
                 picture: None,
             };
-            let reply = self
-                .model
-                .reply(&request, &mut |_| ControlFlow::Continue(()))?;
+            let reply = self.model.reply(&request, &mut |_| ControlFlow::Continue(()))?;
             watch(TrainEvent::Sample {
                 step: self.step,
                 kind: SampleOutput::Reply,
@@ -634,31 +558,18 @@ impl<'a> Run<'a> {
         let held = self.data.held_pictures.iter().take(1);
         let learned = self.data.pictures.iter().take(SAMPLED_PICTURES);
         let folder = self.job.run_dir.join(SAMPLES);
-        let io = |source| TrainError::Io {
-            what: "writing a sample",
-            source,
-            path: folder.clone(),
-        };
+        let io = |source| TrainError::Io { what: "writing a sample", source, path: folder.clone() };
         std::fs::create_dir_all(&folder).map_err(io)?;
         for (index, sample) in held.chain(learned).enumerate() {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, self.job.seed);
-            let request = DrawRequest {
-                prompt: sample.caption.clone(),
-                reference: None,
-                flow,
-            };
-            let drawing = self
-                .model
-                .draw(&request, &mut |_| ControlFlow::Continue(()))?;
+            let request = DrawRequest { prompt: sample.caption.clone(), reference: None, flow };
+            let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
             let name = format!("step-{:07}-{index}.png", self.step);
-            drawing
-                .image
-                .save(folder.join(&name))
-                .map_err(|e| TrainError::Malformed {
-                    what: "the sample",
-                    reason: format!("it could not be written: {e}"),
-                    path: folder.join(&name),
-                })?;
+            drawing.image.save(folder.join(&name)).map_err(|e| TrainError::Malformed {
+                what: "the sample",
+                reason: format!("it could not be written: {e}"),
+                path: folder.join(&name),
+            })?;
             watch(TrainEvent::Sample {
                 step: self.step,
                 kind: SampleOutput::Picture,
@@ -675,22 +586,15 @@ impl<'a> Run<'a> {
         let recipe = &self.job.recipe;
         let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
         let mut loras = BTreeMap::new();
-        for (name, a) in self
-            .lora_vars
-            .iter()
-            .filter(|(name, _)| name.ends_with(".lora_A"))
-        {
+        for (name, a) in self.lora_vars.iter().filter(|(name, _)| name.ends_with(".lora_A")) {
             let module = name.trim_end_matches(".lora_A");
             if let Some(b) = self.lora_vars.get(&format!("{module}.lora_B")) {
                 let (a, b) = (a.as_tensor().clone(), b.as_tensor().clone());
                 loras.insert(module.to_owned(), Lora { a, b, scale });
             }
         }
-        let weights = self
-            .gen_vars
-            .iter()
-            .map(|(n, v)| (n.clone(), v.as_tensor().clone()))
-            .collect();
+        let weights =
+            self.gen_vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
         let config = AdapterConfig {
             peft_type: "LORA".into(),
             r: recipe.lora.rank,
@@ -703,13 +607,7 @@ impl<'a> Run<'a> {
             step: self.step,
             settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
         };
-        Adapter::save(
-            &self.job.run_dir.join(ADAPTER),
-            &config,
-            &loras,
-            &weights,
-            DType::F16,
-        )?;
+        Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
         Ok(())
     }
 }
@@ -802,8 +700,6 @@ fn swap(
 
 /// The user's line within a role-play prompt, for display.
 fn last_line_of_user(prompt: &str) -> String {
-    let after = prompt
-        .rsplit_once("User Input: ")
-        .map_or(prompt, |(_, rest)| rest);
+    let after = prompt.rsplit_once("User Input: ").map_or(prompt, |(_, rest)| rest);
     after.split("\n\n").next().unwrap_or(after).to_owned()
 }

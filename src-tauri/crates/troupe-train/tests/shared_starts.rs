@@ -9,10 +9,7 @@ use troupe_train::sequence::{
 };
 
 fn text(ids: &[u32], loss_from: Option<usize>) -> SequenceBlock {
-    SequenceBlock::Text {
-        ids: ids.to_vec(),
-        loss_from,
-    }
+    SequenceBlock::Text { ids: ids.to_vec(), loss_from }
 }
 
 #[test]
@@ -20,21 +17,15 @@ fn losses_and_gradients_are_the_same() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny-a");
     let config = ModelConfig::from_dir(&folder).expect("a configuration");
     let special = config.special_tokens.expect("special tokens");
-    let weights = Weights::new()
-        .file(&folder.join("model.safetensors"))
-        .expect("weights");
+    let weights = Weights::new().file(&folder.join("model.safetensors")).expect("weights");
     let weights = Arc::new(weights.trainable(|name| {
         name.contains("layers.1.self_attn.q_proj.weight") && name.starts_with("language_model")
     }));
     let network = Network::load(&config, &weights.builder(DType::F32, &Device::Cpu))?;
     let start: Vec<u32> = std::iter::once(special.im_start).chain(10..40).collect();
     let prompt = |rest: &[u32]| text(&[&start, rest, &[special.im_end]].concat(), None);
-    let reply = |ids: &[u32]| {
-        text(
-            &[&[special.im_start], ids, &[special.im_end]].concat(),
-            Some(0),
-        )
-    };
+    let reply =
+        |ids: &[u32]| text(&[&[special.im_start], ids, &[special.im_end]].concat(), Some(0));
     let samples = vec![
         vec![prompt(&[5, 6, 7]), reply(&[50, 51])],
         vec![reply(&[60, 61, 62])],
@@ -43,18 +34,12 @@ fn losses_and_gradients_are_the_same() -> Result<()> {
     ];
     let apart = sequence_loss(&network, special, &samples)?;
     let shared = sequence_loss_sharing_starts(&network, special, &samples)?;
-    assert!(
-        shared.position_ids.len() + 60 <= apart.position_ids.len(),
-        "the start is run once"
-    );
+    assert!(shared.position_ids.len() + 60 <= apart.position_ids.len(), "the start is run once");
     let gradient = |losses: &troupe_train::sequence::SequenceLoss| -> Result<(f32, Vec<Tensor>)> {
         let total = losses.total(&LossWeights::default())?;
         let grads = total.loss.backward()?;
         let all = weights.vars();
-        let all = all
-            .values()
-            .map(|v| grads.get(v).cloned().expect("a gradient"))
-            .collect();
+        let all = all.values().map(|v| grads.get(v).cloned().expect("a gradient")).collect();
         Ok((total.loss.to_scalar()?, all))
     };
     let ((a, ga), (b, gb)) = (gradient(&apart)?, gradient(&shared)?);

@@ -84,20 +84,10 @@ fn reason(raw: &str, item: &Cleaned) -> Option<&'static str> {
     if item.text.is_empty() {
         return Some("empty");
     }
-    let bare = raw
-        .trim()
-        .trim_matches(|c| matches!(c, '*' | '_' | '>' | ' '));
+    let bare = raw.trim().trim_matches(|c| matches!(c, '*' | '_' | '>' | ' '));
     let lower = bare.to_lowercase();
-    let about_testing = [
-        "tests",
-        "test:",
-        "testing",
-        "evaluates",
-        "evaluating",
-        "checks",
-        "probes",
-        "assesses",
-    ];
+    let about_testing =
+        ["tests", "test:", "testing", "evaluates", "evaluating", "checks", "probes", "assesses"];
     if bare.starts_with('(') && bare.ends_with(')')
         || !item.quoted && about_testing.iter().any(|word| lower.starts_with(word))
     {
@@ -139,14 +129,7 @@ fn looks_like_rubric(item: &Cleaned) -> bool {
     if item.quoted {
         return false;
     }
-    let criterion = [
-        "Use of ",
-        "Uses ",
-        "Avoids ",
-        "Shows ",
-        "Demonstrates ",
-        "Maintains ",
-    ];
+    let criterion = ["Use of ", "Uses ", "Avoids ", "Shows ", "Demonstrates ", "Maintains "];
     if criterion.iter().any(|start| item.text.starts_with(start)) {
         return true;
     }
@@ -159,20 +142,13 @@ fn looks_like_rubric(item: &Cleaned) -> bool {
         word.starts_with(|c: char| c.is_uppercase() || !c.is_alphabetic())
             || ["and", "of", "the", "with", "in", "to", "for"].contains(word)
     });
-    let asks = [
-        "Does ", "Do ", "Are ", "Is ", "Should ", "Must ", "Can ", "Use", "Avoid", "Show",
-    ];
+    let asks = ["Does ", "Do ", "Are ", "Is ", "Should ", "Must ", "Can ", "Use", "Avoid", "Show"];
     (1..=6).contains(&words.len()) && titled && asks.iter().any(|start| rest.starts_with(start))
 }
 
 /// True when a profile begins with a sentence of the assistant that wrote it.
 pub(super) fn has_preamble(profile: &str) -> bool {
-    let first = profile
-        .trim_start()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_lowercase();
+    let first = profile.trim_start().lines().next().unwrap_or_default().to_lowercase();
     let starts = [
         "here is",
         "here are",

@@ -72,11 +72,7 @@ pub(super) fn convert(place: &Place) -> Converted {
         files: converter.counts,
         findings: converter.findings.0,
     };
-    Converted {
-        character: converter.character,
-        pictures: converter.pictures,
-        import,
-    }
+    Converted { character: converter.character, pictures: converter.pictures, import }
 }
 
 struct Converter<'a> {
@@ -135,12 +131,7 @@ impl Converter<'_> {
 
     fn count(&mut self, file: &str, what: &str, found: usize, kept: usize) {
         let (file, what) = (file.into(), what.into());
-        self.counts.push(FileCount {
-            file,
-            what,
-            found,
-            kept,
-        });
+        self.counts.push(FileCount { file, what, found, kept });
     }
 
     /// Reads one raw JSON file of a split, checks its head, and remembers it.
@@ -151,13 +142,8 @@ impl Converter<'_> {
         let raw = read_json(&folder.join(file), &name, &mut self.findings);
         let Some(raw) = raw else {
             if self.findings.0.len() == before {
-                let severity = if required {
-                    Severity::Warning
-                } else {
-                    Severity::Info
-                };
-                self.findings
-                    .file("LAY-MISSING", severity, &name, "the file is missing");
+                let severity = if required { Severity::Warning } else { Severity::Info };
+                self.findings.file("LAY-MISSING", severity, &name, "the file is missing");
             }
             return None;
         };
@@ -168,16 +154,14 @@ impl Converter<'_> {
 
     fn check_head(&mut self, raw: &RawFile, payload: &str) {
         let Some(object) = raw.value.as_object() else {
-            self.findings
-                .at("JSN-TYPE", Severity::Error, raw, "$", "expected an object");
+            self.findings.at("JSN-TYPE", Severity::Error, raw, "$", "expected an object");
             return;
         };
         let mut text = |key: &str| match object.get(key) {
             Some(Value::String(text)) => text.clone(),
             _ => {
                 let message = format!("“{key}” is missing or no text");
-                self.findings
-                    .at("JSN-MISSING", Severity::Warning, raw, "$", message);
+                self.findings.at("JSN-MISSING", Severity::Warning, raw, "$", message);
                 String::new()
             }
         };
@@ -187,8 +171,7 @@ impl Converter<'_> {
             Some(first) if *first != head => {
                 let message =
                     "description or opening differs from the first file's, which was used";
-                self.findings
-                    .at("HEAD-DIFFERS", Severity::Warning, raw, "$", message);
+                self.findings.at("HEAD-DIFFERS", Severity::Warning, raw, "$", message);
             }
             Some(_) => {}
         }
@@ -201,8 +184,7 @@ impl Converter<'_> {
         if !extra.is_empty() {
             let keys = join_keys(&extra);
             let message = format!("unknown keys, kept: {keys}");
-            self.findings
-                .at("JSN-EXTRAKEY", Severity::Warning, raw, "$", message);
+            self.findings.at("JSN-EXTRAKEY", Severity::Warning, raw, "$", message);
             let source = self.character.source.get_or_insert_default();
             let kept = source.extra.entry("file_keys").or_insert_with(|| json!({}));
             if let Some(kept) = kept.as_object_mut() {
@@ -214,20 +196,14 @@ impl Converter<'_> {
     fn read_pictures(&mut self, split: Split) {
         let Some(folder) = self.folder(split) else {
             let name = format!("test/{}", self.place.folder);
-            self.findings.file(
-                "LAY-NOTEST",
-                Severity::Info,
-                &name,
-                "there is no test folder",
-            );
+            self.findings.file("LAY-NOTEST", Severity::Info, &name, "there is no test folder");
             return;
         };
         let files = match entries(folder) {
             Ok(files) => files,
             Err(error) => {
                 let name = self.name(split, "");
-                self.findings
-                    .file("LAY-UNREADABLE", Severity::Error, &name, error.to_string());
+                self.findings.file("LAY-UNREADABLE", Severity::Error, &name, error.to_string());
                 return;
             }
         };
@@ -246,8 +222,7 @@ impl Converter<'_> {
                 Err(_) => {
                     let name = self.name(split, &file);
                     let message = "the name is no number; not imported";
-                    self.findings
-                        .file("IMG-NAME", Severity::Warning, &name, message);
+                    self.findings.file("IMG-NAME", Severity::Warning, &name, message);
                 }
             }
         }
@@ -272,8 +247,7 @@ impl Converter<'_> {
         let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(message) => {
-                self.findings
-                    .file("IMG-BROKEN", Severity::Error, &name, message);
+                self.findings.file("IMG-BROKEN", Severity::Error, &name, message);
                 return;
             }
         };
@@ -281,20 +255,15 @@ impl Converter<'_> {
         let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
         let id = picture_id(split, stem);
         let hash = pictures::pixel_hash(&decoded.image);
-        if let Some(first) = self
-            .character
-            .pictures
-            .iter()
-            .find(|p| p.hash.as_deref() == Some(&hash))
+        if let Some(first) =
+            self.character.pictures.iter().find(|p| p.hash.as_deref() == Some(&hash))
         {
             let message = format!("the same pixels as picture {}", first.id);
-            self.findings
-                .file("IMG-DUPLICATE", Severity::Warning, &name, message);
+            self.findings.file("IMG-DUPLICATE", Severity::Warning, &name, message);
         }
         if self.character.picture(&id).is_some() {
             let message = "another file has the same number; not imported";
-            self.findings
-                .file("IMG-NAME", Severity::Warning, &name, message);
+            self.findings.file("IMG-NAME", Severity::Warning, &name, message);
             return;
         }
         let picture = Picture {
@@ -320,9 +289,7 @@ impl Converter<'_> {
         let last = reference.rsplit('/').next().unwrap_or(reference);
         let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
         let id = picture_id(split, stem);
-        self.character
-            .picture(&id)
-            .map(|picture| picture.id.clone())
+        self.character.picture(&id).map(|picture| picture.id.clone())
     }
 
     fn read_scenes(&mut self, split: Split) {
@@ -334,9 +301,7 @@ impl Converter<'_> {
         let full_name = self.prefixed("with_image.json");
         let full = self.open(split, &full_name, "scenes", required);
         let list = |this: &mut Self, index: Option<usize>| -> Vec<Value> {
-            index.map_or(Vec::new(), |i| {
-                this.raw[i].payload("scenes", &mut this.findings).to_vec()
-            })
+            index.map_or(Vec::new(), |i| this.raw[i].payload("scenes", &mut this.findings).to_vec())
         };
         let (base_rows, full_rows) = (list(self, base), list(self, full));
         let mut kept = 0;
@@ -353,13 +318,7 @@ impl Converter<'_> {
                 continue;
             };
             scene.origin = Some(PICTURE_SCENES.into());
-            self.compare_scene(
-                &mut scene,
-                index,
-                base_rows.get(index),
-                full_rows.get(index),
-                file,
-            );
+            self.compare_scene(&mut scene, index, base_rows.get(index), full_rows.get(index), file);
             kept += 1;
             self.character.scenes.push(scene);
         }
@@ -369,12 +328,7 @@ impl Converter<'_> {
         }
         if full.is_some() {
             let name = self.name(split, &full_name);
-            self.count(
-                &name,
-                "scenes with reasoning",
-                full_rows.len(),
-                full_rows.len().min(kept),
-            );
+            self.count(&name, "scenes with reasoning", full_rows.len(), full_rows.len().min(kept));
             if split == Split::Train {
                 self.count_picture_questions(&name, &full_rows);
             }
@@ -384,25 +338,13 @@ impl Converter<'_> {
     fn count_picture_questions(&mut self, name: &str, rows: &[Value]) {
         let turns = || rows.iter().filter_map(Value::as_array).flatten();
         let in_file = |key: &str| -> usize {
-            turns()
-                .filter_map(|turn| turn[key].as_array())
-                .map(Vec::len)
-                .sum()
+            turns().filter_map(|turn| turn[key].as_array()).map(Vec::len).sum()
         };
         for (key, what, kind) in [
             ("qa_pairs", "picture questions", QuestionKind::Picture),
-            (
-                "mcq_items",
-                "picture multiple choice",
-                QuestionKind::PictureChoice,
-            ),
+            ("mcq_items", "picture multiple choice", QuestionKind::PictureChoice),
         ] {
-            let kept = self
-                .character
-                .questions
-                .iter()
-                .filter(|q| q.kind == kind)
-                .count();
+            let kept = self.character.questions.iter().filter(|q| q.kind == kind).count();
             self.count(name, what, in_file(key), kept);
         }
     }
@@ -419,10 +361,7 @@ impl Converter<'_> {
         let path = format!("$.scenes[{index}]");
         let core = |value: &Value| -> Vec<[Value; 3]> {
             let turns = value.as_array().cloned().unwrap_or_default();
-            turns
-                .iter()
-                .map(|t| ["role", "text", "image"].map(|key| t[key].clone()))
-                .collect()
+            turns.iter().map(|t| ["role", "text", "image"].map(|key| t[key].clone())).collect()
         };
         let (only, message) = match (base, full) {
             (Some(base), Some(full)) if core(base) == core(full) => return,
@@ -436,13 +375,7 @@ impl Converter<'_> {
         if let Some(only) = only {
             keep(&mut scene.extra, "only", only.into());
         }
-        self.findings.at(
-            "SCN-DIFFERS",
-            Severity::Warning,
-            &self.raw[file],
-            &path,
-            message,
-        );
+        self.findings.at("SCN-DIFFERS", Severity::Warning, &self.raw[file], &path, message);
     }
 
     fn read_extension(&mut self, split: Split) {
@@ -452,9 +385,7 @@ impl Converter<'_> {
         let Some(file) = self.open(Split::Train, &name, "scenes", true) else {
             return;
         };
-        let rows = self.raw[file]
-            .payload("scenes", &mut self.findings)
-            .to_vec();
+        let rows = self.raw[file].payload("scenes", &mut self.findings).to_vec();
         let mut dangling: Vec<String> = Vec::new();
         let mut kept = 0;
         for (index, value) in rows.iter().enumerate() {
@@ -464,12 +395,7 @@ impl Converter<'_> {
                 continue;
             };
             scene.origin = Some(EXTENSION_SCENES.into());
-            dangling.extend(
-                scene
-                    .turns
-                    .iter()
-                    .filter_map(|turn| turn.missing_picture.clone()),
-            );
+            dangling.extend(scene.turns.iter().filter_map(|turn| turn.missing_picture.clone()));
             kept += 1;
             self.character.scenes.push(scene);
         }
@@ -486,8 +412,7 @@ impl Converter<'_> {
                 dangling.len(),
                 rows.len()
             );
-            self.findings
-                .file("REF-DANGLING", Severity::Warning, &name, message);
+            self.findings.file("REF-DANGLING", Severity::Warning, &name, message);
         }
         let repeated = self.character.scenes.iter().filter(|scene| {
             scene.origin.as_deref() == Some(PICTURE_SCENES) && scene.split == Split::Train
@@ -495,8 +420,7 @@ impl Converter<'_> {
         let generated = rows.len().saturating_sub(repeated.count());
         if split == Split::Train && generated != NUM_GENERATED {
             let message = format!("{generated} generated scenes instead of {NUM_GENERATED}");
-            self.findings
-                .file("CNT-EXT", Severity::Info, &name, message);
+            self.findings.file("CNT-EXT", Severity::Info, &name, message);
         }
     }
 
@@ -510,15 +434,10 @@ impl Converter<'_> {
     ) -> Option<Scene> {
         let Some(turns) = value.as_array() else {
             let message = "a scene must be a list of turns; not imported";
-            self.findings
-                .at("JSN-TYPE", Severity::Error, &self.raw[file], path, message);
+            self.findings.at("JSN-TYPE", Severity::Error, &self.raw[file], path, message);
             return None;
         };
-        let mut scene = Scene {
-            id,
-            split,
-            ..Scene::default()
-        };
+        let mut scene = Scene { id, split, ..Scene::default() };
         for (index, turn) in turns.iter().enumerate() {
             let path = format!("{path}[{index}]");
             if let Some(turn) = self.turn(file, &path, turn, &scene) {
@@ -536,13 +455,7 @@ impl Converter<'_> {
             "machine" => Speaker::Character,
             other => {
                 let message = format!("unknown role “{other}”, taken as the character's");
-                self.findings.at(
-                    "JSN-ROLE",
-                    Severity::Warning,
-                    &self.raw[file],
-                    path,
-                    message,
-                );
+                self.findings.at("JSN-ROLE", Severity::Warning, &self.raw[file], path, message);
                 Speaker::Character
             }
         };
@@ -591,8 +504,7 @@ impl Converter<'_> {
                 let raw = &self.raw[file];
                 if !raw.name.contains("_extension_") {
                     let message = format!("there is no picture “{reference}”");
-                    self.findings
-                        .at("REF-PICTURE", Severity::Error, raw, path, message);
+                    self.findings.at("REF-PICTURE", Severity::Error, raw, path, message);
                 }
                 turn.missing_picture = Some(reference);
             }
@@ -666,15 +578,12 @@ impl Converter<'_> {
         self.options(file, path, &mut object, &mut question);
         object.evidence(&mut question);
         let raw = &self.raw[file];
-        let is_valid = question
-            .answer_key
-            .as_ref()
-            .is_some_and(|key| question.options.contains_key(key));
+        let is_valid =
+            question.answer_key.as_ref().is_some_and(|key| question.options.contains_key(key));
         if !is_valid {
             let key = question.answer_key.clone().unwrap_or_default();
             let message = format!("the answer key “{key}” is none of the options");
-            self.findings
-                .at("JSN-ANSWERKEY", Severity::Error, raw, path, message);
+            self.findings.at("JSN-ANSWERKEY", Severity::Error, raw, path, message);
         }
         self.keep_rest(file, path, object, &mut question.extra);
         Some(question)
@@ -698,13 +607,7 @@ impl Converter<'_> {
         }
         if !numbers.is_empty() {
             let message = "options are no texts; kept as texts";
-            self.findings.at(
-                "JSN-OPTTYPE",
-                Severity::Warning,
-                &self.raw[file],
-                path,
-                message,
-            );
+            self.findings.at("JSN-OPTTYPE", Severity::Warning, &self.raw[file], path, message);
             keep(&mut question.extra, "number_options", numbers.into());
         }
     }
@@ -717,9 +620,7 @@ impl Converter<'_> {
         let Some(file) = self.open(split, &name, "t2i_instructions", true) else {
             return;
         };
-        let rows = self.raw[file]
-            .payload("t2i_instructions", &mut self.findings)
-            .to_vec();
+        let rows = self.raw[file].payload("t2i_instructions", &mut self.findings).to_vec();
         let mut kept = 0;
         for (index, value) in rows.iter().enumerate() {
             let path = format!("$.t2i_instructions[{index}]");
@@ -732,10 +633,7 @@ impl Converter<'_> {
             self.keep_rest(file, &path, object, &mut extra);
             kept += 1;
             let target = self.resolve(split, &reference).and_then(|id| {
-                self.character
-                    .pictures
-                    .iter_mut()
-                    .find(|p| p.id == id && p.caption.is_empty())
+                self.character.pictures.iter_mut().find(|p| p.id == id && p.caption.is_empty())
             });
             if let Some(picture) = target {
                 picture.caption = text;
@@ -743,23 +641,11 @@ impl Converter<'_> {
                 continue;
             }
             let message = format!("no picture “{reference}” without a caption; kept as a prompt");
-            self.findings.at(
-                "REF-PICTURE",
-                Severity::Error,
-                &self.raw[file],
-                &path,
-                message,
-            );
+            self.findings.at("REF-PICTURE", Severity::Error, &self.raw[file], &path, message);
             keep(&mut extra, "image_id", reference.into());
             let id = format!("{}-instruction-{index:03}", split.as_str());
             let questions = Vec::new();
-            self.character.prompts.push(PicturePrompt {
-                id,
-                split,
-                text,
-                questions,
-                extra,
-            });
+            self.character.prompts.push(PicturePrompt { id, split, text, questions, extra });
         }
         let name = self.name(split, &name);
         self.count(&name, "picture captions", rows.len(), kept);
@@ -770,9 +656,7 @@ impl Converter<'_> {
         let Some(file) = self.open(Split::Train, &name, "qa_items", true) else {
             return;
         };
-        let rows = self.raw[file]
-            .payload("qa_items", &mut self.findings)
-            .to_vec();
+        let rows = self.raw[file].payload("qa_items", &mut self.findings).to_vec();
         let mut kept = 0;
         for (index, value) in rows.iter().enumerate() {
             let path = format!("$.qa_items[{index}]");
@@ -814,15 +698,12 @@ impl Converter<'_> {
             question.reasoning_steps = object.list("reasoning_steps").iter().map(scalar).collect();
             return;
         }
-        let misspelt = object
-            .map
-            .keys()
-            .find(|key| key.starts_with("reason") && key.ends_with("_steps"));
+        let misspelt =
+            object.map.keys().find(|key| key.starts_with("reason") && key.ends_with("_steps"));
         if let Some(key) = misspelt.cloned() {
             question.reasoning_steps = object.list(&key).iter().map(scalar).collect();
             let message = format!("“{key}” was read as “reasoning_steps”");
-            self.findings
-                .at("JSN-KEY", Severity::Warning, &self.raw[file], path, message);
+            self.findings.at("JSN-KEY", Severity::Warning, &self.raw[file], path, message);
             keep(&mut question.extra, "reasoning_key", key.into());
         }
     }
@@ -832,9 +713,7 @@ impl Converter<'_> {
         let Some(file) = self.open(Split::Train, &name, "mcq_items", true) else {
             return;
         };
-        let rows = self.raw[file]
-            .payload("mcq_items", &mut self.findings)
-            .to_vec();
+        let rows = self.raw[file].payload("mcq_items", &mut self.findings).to_vec();
         let mut kept = 0;
         for (index, value) in rows.iter().enumerate() {
             let path = format!("$.mcq_items[{index}]");
@@ -874,12 +753,7 @@ impl Converter<'_> {
         }
         let found = rows.len();
         let name = self.name(Split::Train, &name);
-        self.count(
-            &name,
-            &format!("{word} prompts, {usable} usable"),
-            found,
-            found,
-        );
+        self.count(&name, &format!("{word} prompts, {usable} usable"), found, found);
     }
 
     fn read_profiles(&mut self) {
@@ -896,20 +770,14 @@ impl Converter<'_> {
         match copy {
             None => {
                 source.extra.insert("test_profile".into(), Value::Null);
-                self.findings.file(
-                    "LAY-MISSING",
-                    Severity::Info,
-                    &name,
-                    "no copy of the profile",
-                );
+                self.findings.file("LAY-MISSING", Severity::Info, &name, "no copy of the profile");
             }
             Some(text) => {
                 let differs = self.character.profile.as_ref() != Some(&text);
                 if differs {
                     source.extra.insert("test_profile".into(), text.into());
                     let message = "differs from the train profile; kept beside it";
-                    self.findings
-                        .file("LAY-DIFFERS", Severity::Warning, &name, message);
+                    self.findings.file("LAY-DIFFERS", Severity::Warning, &name, message);
                 }
                 self.count(&name, "copy of the profile", 1, 1);
             }
@@ -920,14 +788,11 @@ impl Converter<'_> {
         let name = self.name(Split::Train, file);
         let text = read_text(&self.place.train.join(file), &name, &mut self.findings);
         match &text {
-            None => self
-                .findings
-                .file("LAY-MISSING", Severity::Warning, &name, "no such profile"),
+            None => self.findings.file("LAY-MISSING", Severity::Warning, &name, "no such profile"),
             Some(text) => {
                 if clean::has_preamble(text) {
                     let message = "begins with a sentence of the assistant that wrote it";
-                    self.findings
-                        .add("TXT-PREAMBLE", Severity::Info, &name, Some(1), "", message);
+                    self.findings.add("TXT-PREAMBLE", Severity::Info, &name, Some(1), "", message);
                 }
                 self.count(&name, "profile", 1, 1);
             }
@@ -939,8 +804,7 @@ impl Converter<'_> {
         let Some((folder, dir)) = self.place.grpo.clone() else {
             let name = format!("grpo/{}", self.place.prefix);
             let message = "no stage-2 prompts for this character";
-            self.findings
-                .file("LAY-NOGRPO", Severity::Info, &name, message);
+            self.findings.file("LAY-NOGRPO", Severity::Info, &name, message);
             return;
         };
         let name = |file: &str| format!("grpo/{folder}/{file}");
@@ -950,8 +814,7 @@ impl Converter<'_> {
             let rows = read_jsonl(&dir.join(file), &name(file), &mut self.findings);
             if rows.is_none() {
                 let message = "the file is missing";
-                self.findings
-                    .file("LAY-MISSING", Severity::Warning, &name(file), message);
+                self.findings.file("LAY-MISSING", Severity::Warning, &name(file), message);
             }
             rows
         };
@@ -979,26 +842,15 @@ impl Converter<'_> {
         }
         let kept = self.character.prompts.len() - before;
         let questions = |rows: &[(usize, Value)]| -> usize {
-            rows.iter()
-                .filter_map(|(_, row)| row["vqa_questions"].as_array())
-                .map(Vec::len)
-                .sum()
+            rows.iter().filter_map(|(_, row)| row["vqa_questions"].as_array()).map(Vec::len).sum()
         };
         if let Some(found) = num_plain {
-            self.count(
-                &name(&plain_file),
-                "stage-2 prompts",
-                found,
-                found.min(kept),
-            );
+            self.count(&name(&plain_file), "stage-2 prompts", found, found.min(kept));
         }
         if let Some(found) = num_asked {
             let file = name(&asked_file);
             self.count(&file, "stage-2 prompts", found, found.min(kept));
-            let kept = self.character.prompts[before..]
-                .iter()
-                .map(|p| p.questions.len())
-                .sum();
+            let kept = self.character.prompts[before..].iter().map(|p| p.questions.len()).sum();
             self.count(&file, "stage-2 questions", questions(&asked), kept);
             inspect::stage_two(&file, &folder, &asked, &mut self.findings);
         }
@@ -1014,8 +866,7 @@ impl Converter<'_> {
     ) -> Option<PicturePrompt> {
         let Some(map) = row.as_object().cloned() else {
             let message = "expected an object; not imported";
-            self.findings
-                .add("JSN-TYPE", Severity::Error, file, Some(line), "", message);
+            self.findings.add("JSN-TYPE", Severity::Error, file, Some(line), "", message);
             return None;
         };
         let mut object = Object { map };
@@ -1029,8 +880,7 @@ impl Converter<'_> {
                 Some(question) => prompt.questions.push(question),
                 None => {
                     let message = "a question is no object; not imported";
-                    self.findings
-                        .add("JSN-TYPE", Severity::Error, file, Some(line), "", message);
+                    self.findings.add("JSN-TYPE", Severity::Error, file, Some(line), "", message);
                 }
             }
         }
@@ -1043,14 +893,7 @@ impl Converter<'_> {
             Some(plain) if *plain != without && plain.get("vqa_questions").is_none() => {
                 keep(&mut prompt.extra, "plain", plain.clone());
                 let message = "the row of the file without questions differs; both were kept";
-                self.findings.add(
-                    "GRP-DIFFERS",
-                    Severity::Warning,
-                    file,
-                    Some(line),
-                    "",
-                    message,
-                );
+                self.findings.add("GRP-DIFFERS", Severity::Warning, file, Some(line), "", message);
             }
             Some(_) => {}
             None => keep(&mut prompt.extra, "only", "asked".into()),
@@ -1063,8 +906,7 @@ impl Converter<'_> {
             Some(map) => Some(Object { map: map.clone() }),
             None => {
                 let message = "expected an object; not imported";
-                self.findings
-                    .at("JSN-TYPE", Severity::Error, &self.raw[file], path, message);
+                self.findings.at("JSN-TYPE", Severity::Error, &self.raw[file], path, message);
                 None
             }
         }
@@ -1082,13 +924,7 @@ impl Converter<'_> {
             return;
         }
         let message = format!("unknown keys, kept: {}", join_keys(&object.map));
-        self.findings.at(
-            "JSN-EXTRAKEY",
-            Severity::Info,
-            &self.raw[file],
-            path,
-            message,
-        );
+        self.findings.at("JSN-EXTRAKEY", Severity::Info, &self.raw[file], path, message);
         extra.extend(object.map);
     }
 }
@@ -1100,10 +936,7 @@ struct Object {
 
 impl Object {
     fn text(&mut self, key: &str) -> Option<String> {
-        self.map
-            .shift_remove(key)
-            .filter(|value| !value.is_null())
-            .map(|value| scalar(&value))
+        self.map.shift_remove(key).filter(|value| !value.is_null()).map(|value| scalar(&value))
     }
 
     fn list(&mut self, key: &str) -> Vec<Value> {
@@ -1137,29 +970,18 @@ impl Object {
 }
 
 fn prompt_question(value: &Value) -> Option<PromptQuestion> {
-    let mut object = Object {
-        map: value.as_object()?.clone(),
-    };
+    let mut object = Object { map: value.as_object()?.clone() };
     let question = PromptQuestion {
         question: object.text("question").unwrap_or_default(),
         kind: object.text("type").unwrap_or_default(),
         category: object.text("category").unwrap_or_default(),
         answer: object.text("answer").unwrap_or_default(),
         choices: object.list("choices").iter().map(scalar).collect(),
-        weight: object
-            .number("weight")
-            .and_then(|n| n.as_f64())
-            .unwrap_or(1.0),
-        is_negative: object
-            .map
-            .shift_remove("is_negative")
-            .is_some_and(|v| v == true),
+        weight: object.number("weight").and_then(|n| n.as_f64()).unwrap_or(1.0),
+        is_negative: object.map.shift_remove("is_negative").is_some_and(|v| v == true),
         extra: Map::new(),
     };
-    Some(PromptQuestion {
-        extra: object.map,
-        ..question
-    })
+    Some(PromptQuestion { extra: object.map, ..question })
 }
 
 /// A JSON value as text; strings without their quotes.
@@ -1184,10 +1006,7 @@ pub(super) fn kept<'a>(extra: &'a Map<String, Value>, key: &str) -> Option<&'a V
 }
 
 fn join_keys(map: &Map<String, Value>) -> String {
-    map.keys()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ")
+    map.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn picture_id(split: Split, stem: &str) -> String {
@@ -1196,9 +1015,7 @@ pub(super) fn picture_id(split: Split, stem: &str) -> String {
 
 /// Ids of items as the data set spells them, for findings.
 pub(super) fn item_id(question: &Question) -> &str {
-    kept(&question.extra, "id")
-        .and_then(Value::as_str)
-        .unwrap_or(&question.id)
+    kept(&question.extra, "id").and_then(Value::as_str).unwrap_or(&question.id)
 }
 
 /// Groups records by a text that ignores case and punctuation.
@@ -1207,10 +1024,7 @@ pub(super) fn group_by_text<'a, T>(
 ) -> BTreeMap<String, Vec<T>> {
     let mut groups: BTreeMap<String, Vec<T>> = BTreeMap::new();
     for (text, item) in items {
-        groups
-            .entry(crate::normalise::loose(text))
-            .or_default()
-            .push(item);
+        groups.entry(crate::normalise::loose(text)).or_default().push(item);
     }
     groups
 }

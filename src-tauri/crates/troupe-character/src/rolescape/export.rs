@@ -36,9 +36,7 @@ pub struct ExportReport {
 pub fn export(character: &Character, target: &Path) -> Result<ExportReport> {
     let names = Names::of(character);
     let data = target.join("data/personalized_data");
-    let grpo = target
-        .join("flow_grpo/dataset/personalized_t2i")
-        .join(&names.grpo);
+    let grpo = target.join("flow_grpo/dataset/personalized_t2i").join(&names.grpo);
     let train = data.join("train").join(&names.folder);
     let test = data.join("test").join(&names.folder);
     for path in [&train, &test, &grpo] {
@@ -46,11 +44,7 @@ pub fn export(character: &Character, target: &Path) -> Result<ExportReport> {
             return Err(Error::AlreadyExists { path: path.clone() });
         }
     }
-    let mut exporter = Exporter {
-        character,
-        names,
-        number_from_id: HashMap::new(),
-    };
+    let mut exporter = Exporter { character, names, number_from_id: HashMap::new() };
     exporter.number_pictures();
     exporter.write_split(Split::Train, &train)?;
     if exporter.has_test() {
@@ -78,24 +72,14 @@ impl Names {
         let safe = |name: &String| {
             !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
         };
-        let own: String = character
-            .prompt_name()
-            .chars()
-            .filter(|c| c.is_alphanumeric() || *c == ' ')
-            .collect();
+        let own: String =
+            character.prompt_name().chars().filter(|c| c.is_alphanumeric() || *c == ' ').collect();
         let own = own.trim().to_owned();
-        let own = if own.is_empty() {
-            "Character".to_owned()
-        } else {
-            own
-        };
+        let own = if own.is_empty() { "Character".to_owned() } else { own };
         let prefix = source.prefix.filter(safe).unwrap_or_else(|| own.clone());
         Self {
             folder: source.folder.filter(safe).unwrap_or(own),
-            grpo: source
-                .grpo_folder
-                .filter(safe)
-                .unwrap_or_else(|| prefix.replace(' ', "_")),
+            grpo: source.grpo_folder.filter(safe).unwrap_or_else(|| prefix.replace(' ', "_")),
             prefix,
         }
     }
@@ -111,10 +95,7 @@ struct Exporter<'a> {
 impl<'a> Exporter<'a> {
     fn pictures(&self, split: Split) -> impl Iterator<Item = &'a Picture> + use<'a> {
         let character = self.character;
-        character
-            .pictures
-            .iter()
-            .filter(move |picture| picture.split == split)
+        character.pictures.iter().filter(move |picture| picture.split == split)
     }
 
     /// Imported pictures keep their number; others follow behind.
@@ -124,11 +105,7 @@ impl<'a> Exporter<'a> {
             let own = |picture: &Picture| -> Option<u64> {
                 picture.id.strip_prefix(&prefix)?.parse().ok()
             };
-            let mut next = self
-                .pictures(split)
-                .filter_map(own)
-                .max()
-                .map_or(0, |n| n + 1);
+            let mut next = self.pictures(split).filter_map(own).max().map_or(0, |n| n + 1);
             for picture in self.pictures(split) {
                 let number = own(picture).unwrap_or_else(|| {
                     next += 1;
@@ -166,9 +143,7 @@ impl<'a> Exporter<'a> {
             payload: items,
         });
         let source = self.character.source.as_ref();
-        let more = source
-            .and_then(|s| s.extra.get("file_keys"))
-            .and_then(|keys| keys.get(file));
+        let more = source.and_then(|s| s.extra.get("file_keys")).and_then(|keys| keys.get(file));
         if let (Some(head), Some(more)) = (head.as_object_mut(), more.and_then(Value::as_object)) {
             head.extend(more.clone());
         }
@@ -191,14 +166,9 @@ impl<'a> Exporter<'a> {
         }
         let name = |file: &str| format!("{}/{}/{file}", split.as_str(), self.names.folder);
         let scenes: Vec<&Scene> = self.scenes(split, true).collect();
-        let base = scenes
-            .iter()
-            .filter(|s| only(s) != Some("with_image"))
-            .map(|scene| {
-                kept(&scene.extra, "annotation")
-                    .cloned()
-                    .unwrap_or_else(|| self.scene(scene, false))
-            });
+        let base = scenes.iter().filter(|s| only(s) != Some("with_image")).map(|scene| {
+            kept(&scene.extra, "annotation").cloned().unwrap_or_else(|| self.scene(scene, false))
+        });
         let path = folder.join("annotation.json");
         self.write(&path, "scenes", base.collect(), &name("annotation.json"))?;
         let full = scenes.iter().filter(|s| only(s) != Some("annotation"));
@@ -232,15 +202,9 @@ impl<'a> Exporter<'a> {
         let name = |file: &str| format!("train/{}/{}_{file}", self.names.folder, self.names.prefix);
         for split in [Split::Train, Split::Test] {
             let file = format!("dialogue_text_extension_{}.json", split.as_str());
-            let mut scenes: Vec<Value> = self
-                .scenes(split, false)
-                .map(|scene| self.scene(scene, false))
-                .collect();
-            let is_imported = self
-                .character
-                .scenes
-                .iter()
-                .any(|scene| scene.origin.is_some());
+            let mut scenes: Vec<Value> =
+                self.scenes(split, false).map(|scene| self.scene(scene, false)).collect();
+            let is_imported = self.character.scenes.iter().any(|scene| scene.origin.is_some());
             if split == Split::Train && !is_imported {
                 // The layout repeats the picture scenes here, without their pictures.
                 scenes.extend(self.scenes(split, true).map(|scene| self.spoken(scene)));
@@ -248,18 +212,11 @@ impl<'a> Exporter<'a> {
             self.write(&self.file(train, &file), "scenes", scenes, &name(&file))?;
         }
         let questions = |kind: QuestionKind| {
-            self.character
-                .questions
-                .iter()
-                .filter(move |question| question.kind == kind)
+            self.character.questions.iter().filter(move |question| question.kind == kind)
         };
         for (file, payload, kind) in [
             ("knowledge_qa.json", "qa_items", QuestionKind::Knowledge),
-            (
-                "knowledge_qa_test.json",
-                "mcq_items",
-                QuestionKind::KnowledgeChoice,
-            ),
+            ("knowledge_qa_test.json", "mcq_items", QuestionKind::KnowledgeChoice),
         ] {
             let items = questions(kind)
                 .enumerate()
@@ -276,19 +233,10 @@ impl<'a> Exporter<'a> {
         ] {
             let items = questions(kind)
                 .map(|question| {
-                    question
-                        .raw
-                        .clone()
-                        .unwrap_or_else(|| question.question.clone())
-                        .into()
+                    question.raw.clone().unwrap_or_else(|| question.question.clone()).into()
                 })
                 .collect();
-            self.write(
-                &self.file(train, file),
-                "test_questions",
-                items,
-                &name(file),
-            )?;
+            self.write(&self.file(train, file), "test_questions", items, &name(file))?;
         }
         if let Some(text) = &self.character.personality {
             let path = self.file(train, "personality_simplified_profile.txt");
@@ -299,19 +247,11 @@ impl<'a> Exporter<'a> {
 
     /// A scene as a list of turns; `full` adds reasoning and questions.
     fn scene(&self, scene: &Scene, full: bool) -> Value {
-        scene
-            .turns
-            .iter()
-            .map(|turn| self.turn(turn, scene, full))
-            .collect()
+        scene.turns.iter().map(|turn| self.turn(turn, scene, full)).collect()
     }
 
     fn spoken(&self, scene: &Scene) -> Value {
-        scene
-            .turns
-            .iter()
-            .map(|turn| json!({"role": role(turn), "text": turn.text}))
-            .collect()
+        scene.turns.iter().map(|turn| json!({"role": role(turn), "text": turn.text})).collect()
     }
 
     fn turn(&self, turn: &Turn, scene: &Scene, full: bool) -> Value {
@@ -341,24 +281,15 @@ impl<'a> Exporter<'a> {
         if let Some(raw) = kept(&turn.extra, "image") {
             return Some(raw.clone());
         }
-        let known = turn
-            .picture
-            .as_deref()
-            .and_then(|id| self.number_from_id.get(id));
-        known
-            .or(turn.missing_picture.as_ref())
-            .map(|id| id.clone().into())
+        let known = turn.picture.as_deref().and_then(|id| self.number_from_id.get(id));
+        known.or(turn.missing_picture.as_ref()).map(|id| id.clone().into())
     }
 
     /// Questions of the turn's picture, on the first scene that shows it.
     fn turn_questions(&self, turn: &Turn, scene: &Scene, map: &mut Map<String, Value>) {
         let belongs = |question: &&Question| match (&question.picture, &turn.picture) {
             (Some(of), Some(shown)) => {
-                let first = self
-                    .character
-                    .scenes
-                    .iter()
-                    .find(|s| s.picture() == Some(of));
+                let first = self.character.scenes.iter().find(|s| s.picture() == Some(of));
                 of == shown && first.is_none_or(|first| first.id == scene.id)
             }
             (None, None) => {
@@ -368,11 +299,7 @@ impl<'a> Exporter<'a> {
             _ => false,
         };
         let of = |kind: QuestionKind| {
-            self.character
-                .questions
-                .iter()
-                .filter(move |q| q.kind == kind)
-                .filter(belongs)
+            self.character.questions.iter().filter(move |q| q.kind == kind).filter(belongs)
         };
         let pairs: Vec<Value> = of(QuestionKind::Picture).map(picture_pair).collect();
         if !pairs.is_empty() {
@@ -389,10 +316,7 @@ impl<'a> Exporter<'a> {
 
     fn instructions(&self, split: Split) -> Vec<Value> {
         let mut items = Vec::new();
-        for picture in self
-            .pictures(split)
-            .filter(|picture| !picture.caption.is_empty())
-        {
+        for picture in self.pictures(split).filter(|picture| !picture.caption.is_empty()) {
             let number = &self.number_from_id[picture.id.as_str()];
             let mut item = json!({"image_id": number, "t2i_instruction": picture.caption});
             if let Some(item) = item.as_object_mut() {
@@ -400,12 +324,7 @@ impl<'a> Exporter<'a> {
             }
             items.push(item);
         }
-        for prompt in self
-            .character
-            .prompts
-            .iter()
-            .filter(|prompt| prompt.split == split)
-        {
+        for prompt in self.character.prompts.iter().filter(|prompt| prompt.split == split) {
             if let Some(reference) = kept(&prompt.extra, "image_id") {
                 items.push(json!({"image_id": reference, "t2i_instruction": prompt.text}));
             }
@@ -415,18 +334,10 @@ impl<'a> Exporter<'a> {
 
     fn write_stage_two(&self, folder: &Path) -> Result<()> {
         let is_caption = |prompt: &&PicturePrompt| kept(&prompt.extra, "image_id").is_some();
-        let prompts: Vec<&PicturePrompt> = self
-            .character
-            .prompts
-            .iter()
-            .filter(|prompt| !is_caption(prompt))
-            .collect();
+        let prompts: Vec<&PicturePrompt> =
+            self.character.prompts.iter().filter(|prompt| !is_caption(prompt)).collect();
         if prompts.is_empty()
-            && self
-                .character
-                .source
-                .as_ref()
-                .is_none_or(|s| s.grpo_folder.is_none())
+            && self.character.source.as_ref().is_none_or(|s| s.grpo_folder.is_none())
         {
             return Ok(());
         }
@@ -478,9 +389,7 @@ fn role(turn: &Turn) -> Value {
         Speaker::User => "user",
         Speaker::Character => "machine",
     };
-    kept(&turn.extra, "role")
-        .cloned()
-        .unwrap_or_else(|| word.into())
+    kept(&turn.extra, "role").cloned().unwrap_or_else(|| word.into())
 }
 
 /// Unknown keys, without the importer's own.
@@ -506,13 +415,8 @@ fn choice_item(id: &str, question: &Question) -> Value {
         .options
         .iter()
         .map(|(key, text)| {
-            let number = is_number(key)
-                .then(|| serde_json::from_str(text).ok())
-                .flatten();
-            (
-                key.clone(),
-                number.unwrap_or_else(|| Value::from(text.clone())),
-            )
+            let number = is_number(key).then(|| serde_json::from_str(text).ok()).flatten();
+            (key.clone(), number.unwrap_or_else(|| Value::from(text.clone())))
         })
         .collect();
     let mut map = Map::new();
@@ -531,10 +435,7 @@ fn choice_item(id: &str, question: &Question) -> Value {
 fn knowledge_item(index: usize, question: &Question) -> Value {
     let mut map = Map::new();
     let own = kept(&question.extra, "id").cloned();
-    map.insert(
-        "id".into(),
-        own.unwrap_or_else(|| format!("qa_{:03}", index + 1).into()),
-    );
+    map.insert("id".into(), own.unwrap_or_else(|| format!("qa_{:03}", index + 1).into()));
     map.insert("question".into(), question.question.clone().into());
     put(&mut map, "answer", &question.answer);
     put_evidence(&mut map, question);
@@ -590,11 +491,7 @@ fn left_out(character: &Character) -> Vec<String> {
     if !character.lorebook.is_empty() {
         left.push(format!("{} lorebook entries", character.lorebook.len()));
     }
-    if character
-        .pictures
-        .iter()
-        .any(|picture| !picture.expression.is_empty())
-    {
+    if character.pictures.iter().any(|picture| !picture.expression.is_empty()) {
         left.push("expressions of pictures".into());
     }
     if !character.visual_cues.expressions.is_empty() {
@@ -602,10 +499,7 @@ fn left_out(character: &Character) -> Vec<String> {
     }
     let test_pairs = character.questions.iter().filter(|question| {
         question.split == Split::Test
-            && matches!(
-                question.kind,
-                QuestionKind::Knowledge | QuestionKind::Picture
-            )
+            && matches!(question.kind, QuestionKind::Knowledge | QuestionKind::Picture)
     });
     let num = test_pairs.count();
     if num > 0 {

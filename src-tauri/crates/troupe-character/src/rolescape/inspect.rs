@@ -79,16 +79,9 @@ fn folder_contents(dir: &Path, name: &str, prefix: &str, findings: &mut Findings
     ];
     for (file, path) in entries(dir).unwrap_or_default() {
         let full = format!("{name}/{file}");
-        let ending = file
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.strip_prefix('_'));
+        let ending = file.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
         if file == ".DS_Store" {
-            findings.file(
-                "LAY-DSSTORE",
-                Info,
-                &full,
-                "left by a file browser, ignored",
-            );
+            findings.file("LAY-DSSTORE", Info, &full, "left by a file browser, ignored");
         } else if path.is_dir() {
             let message =
                 "derived or generator files; not imported, because they follow from the raw files";
@@ -97,12 +90,7 @@ fn folder_contents(dir: &Path, name: &str, prefix: &str, findings: &mut Findings
             && !ending.is_some_and(|ending| known.contains(&ending))
             && !is_picture_name(&file)
         {
-            findings.file(
-                "LAY-EXTRA",
-                Info,
-                &full,
-                "no file of the layout, not imported",
-            );
+            findings.file("LAY-EXTRA", Info, &full, "no file of the layout, not imported");
         }
     }
 }
@@ -128,15 +116,9 @@ pub(super) fn picture(name: &str, decoded: &Decoded, findings: &mut Findings) {
     }
     let share = pictures::transparent_share(&decoded.image);
     if share > 0.0 {
-        let code = if share < REAL_TRANSPARENCY {
-            "IMG-ALPHA-EDGE"
-        } else {
-            "IMG-ALPHA"
-        };
-        let message = format!(
-            "{:.2}% of pixels not opaque; shown and learned on white",
-            share * 100.0
-        );
+        let code = if share < REAL_TRANSPARENCY { "IMG-ALPHA-EDGE" } else { "IMG-ALPHA" };
+        let message =
+            format!("{:.2}% of pixels not opaque; shown and learned on white", share * 100.0);
         findings.file(code, Info, name, message);
     }
     let size = format!("{width}x{height}");
@@ -150,12 +132,7 @@ pub(super) fn picture(name: &str, decoded: &Decoded, findings: &mut Findings) {
         findings.file("IMG-LARGE", Info, name, format!("{size}; stored smaller"));
     }
     if decoded.had_metadata {
-        findings.file(
-            "IMG-META",
-            Info,
-            name,
-            "EXIF, XMP or colour profile; not kept",
-        );
+        findings.file("IMG-META", Info, name, "EXIF, XMP or colour profile; not kept");
     }
 }
 
@@ -199,32 +176,14 @@ fn string(text: &str, path: &str, file: &RawFile, findings: &mut Findings) {
     }
     let num_vietnamese = text.chars().filter(|&c| is_vietnamese(c)).count();
     if num_vietnamese > 0 {
-        findings.at(
-            "LNG-VI",
-            Info,
-            file,
-            path,
-            format!("{num_vietnamese} Vietnamese letters"),
-        );
+        findings.at("LNG-VI", Info, file, path, format!("{num_vietnamese} Vietnamese letters"));
     }
     let num_breaks = text.matches('\n').count();
     if num_breaks > 0 {
-        findings.at(
-            "TXT-NEWLINE",
-            Info,
-            file,
-            path,
-            format!("{num_breaks} newlines"),
-        );
+        findings.at("TXT-NEWLINE", Info, file, path, format!("{num_breaks} newlines"));
     }
     if text.trim() != text {
-        findings.at(
-            "TXT-WS",
-            Info,
-            file,
-            path,
-            "blanks at an end; kept as they are",
-        );
+        findings.at("TXT-WS", Info, file, path, "blanks at an end; kept as they are");
     }
 }
 
@@ -243,18 +202,13 @@ fn is_vietnamese(c: char) -> bool {
 /// Counts, repeats, overlaps and quotes that are none.
 pub(super) fn content(character: &Character, raw: &[RawFile], findings: &mut Findings) {
     let file = |ending: &str| {
-        raw.iter()
-            .find(|file| file.name.starts_with("train/") && file.name.ends_with(ending))
+        raw.iter().find(|file| file.name.starts_with("train/") && file.name.ends_with(ending))
     };
     if let Some(file) = file("_with_image.json") {
         per_picture_counts(character, file, findings);
     }
     let of = |kind: QuestionKind| -> Vec<&Question> {
-        character
-            .questions
-            .iter()
-            .filter(|q| q.kind == kind)
-            .collect()
+        character.questions.iter().filter(|q| q.kind == kind).collect()
     };
     let knowledge = of(QuestionKind::Knowledge);
     let choices = of(QuestionKind::KnowledgeChoice);
@@ -275,12 +229,7 @@ pub(super) fn content(character: &Character, raw: &[RawFile], findings: &mut Fin
             findings.add("DUP-MCQ", Info, &file.name, None, seen.join(" "), message);
         }
         if choices.len() != 10 {
-            findings.file(
-                "CNT-MCQ",
-                Info,
-                &file.name,
-                format!("{} instead of 10", choices.len()),
-            );
+            findings.file("CNT-MCQ", Info, &file.name, format!("{} instead of 10", choices.len()));
         }
         not_in_profile(&choices, profile.as_deref(), file, findings);
     }
@@ -294,12 +243,7 @@ fn per_picture_counts(character: &Character, file: &RawFile, findings: &mut Find
     for (index, scene) in scenes.enumerate() {
         for (code, kind, usual, what) in [
             ("CNT-VQA", QuestionKind::Picture, 20, "picture questions"),
-            (
-                "CNT-VMCQ",
-                QuestionKind::PictureChoice,
-                5,
-                "picture multiple-choice items",
-            ),
+            ("CNT-VMCQ", QuestionKind::PictureChoice, 5, "picture multiple-choice items"),
         ] {
             let num = character.questions.iter().filter(|q| {
                 q.kind == kind && q.picture.is_some() && q.picture.as_deref() == scene.picture()
@@ -321,10 +265,7 @@ fn question_items(knowledge: &[&Question], file: &RawFile, findings: &mut Findin
             findings.add(code, Info, &file.name, line, item_id(question), message);
         };
         if kept(&question.extra, "evidence_list").is_some() {
-            note(
-                "JSN-EVIDENCE",
-                format!("evidence is a list of {}", question.evidence.len()),
-            );
+            note("JSN-EVIDENCE", format!("evidence is a list of {}", question.evidence.len()));
         }
         if let Some(word) = &question.category
             && !QUESTION_TYPES.contains(&word.as_str())
@@ -335,19 +276,11 @@ fn question_items(knowledge: &[&Question], file: &RawFile, findings: &mut Findin
     let groups = group_by_text(knowledge.iter().map(|q| (q.question.as_str(), ())));
     let repeats = knowledge.len() - groups.len();
     if repeats > 0 {
-        let message = format!(
-            "{repeats} of {} questions repeat an earlier one",
-            knowledge.len()
-        );
+        let message = format!("{repeats} of {} questions repeat an earlier one", knowledge.len());
         findings.file("DUP-KQA", Info, &file.name, message);
     }
     if knowledge.len() != 100 {
-        findings.file(
-            "CNT-KQA",
-            Info,
-            &file.name,
-            format!("{} instead of 100", knowledge.len()),
-        );
+        findings.file("CNT-KQA", Info, &file.name, format!("{} instead of 100", knowledge.len()));
     }
 }
 
@@ -360,23 +293,12 @@ fn not_in_profile(
     let Some(profile) = profile else { return };
     let missing: Vec<&str> = questions
         .iter()
-        .filter(|q| {
-            q.evidence
-                .iter()
-                .any(|quote| !profile.contains(&squeeze(quote)))
-        })
+        .filter(|q| q.evidence.iter().any(|quote| !profile.contains(&squeeze(quote))))
         .map(|q| item_id(q))
         .collect();
     if !missing.is_empty() {
         let message = "evidence is no quote from the full profile";
-        findings.add(
-            "REF-EVIDENCE",
-            Info,
-            &file.name,
-            None,
-            missing.join(" "),
-            message,
-        );
+        findings.add("REF-EVIDENCE", Info, &file.name, None, missing.join(" "), message);
     }
 }
 
@@ -385,10 +307,7 @@ fn squeeze(text: &str) -> String {
     text.chars()
         .filter(|c| {
             !c.is_whitespace()
-                && !matches!(
-                    c,
-                    '*' | '_' | '#' | '`' | '>' | '"' | '“' | '”' | '\'' | '‘' | '’'
-                )
+                && !matches!(c, '*' | '_' | '#' | '`' | '>' | '"' | '“' | '”' | '\'' | '‘' | '’')
         })
         .flat_map(char::to_lowercase)
         .collect()
@@ -418,10 +337,8 @@ fn extension_overlap<'a>(
             findings.file("DUP-EXT", Info, &file.name, message);
         }
     }
-    let known: HashSet<String> = scenes(Split::Train)
-        .into_iter()
-        .map(|s| loose(user_line(s)))
-        .collect();
+    let known: HashSet<String> =
+        scenes(Split::Train).into_iter().map(|s| loose(user_line(s))).collect();
     let leaked: Vec<usize> = scenes(Split::Test)
         .into_iter()
         .enumerate()
@@ -438,58 +355,29 @@ fn extension_overlap<'a>(
 /// Debris of open prompts, one finding a kind.
 pub(super) fn test_questions(file: &RawFile, cleaned: &[Cleaned], findings: &mut Findings) {
     if cleaned.len() != 20 {
-        findings.file(
-            "CNT-TQ",
-            Info,
-            &file.name,
-            format!("{} instead of 20", cleaned.len()),
-        );
+        findings.file("CNT-TQ", Info, &file.name, format!("{} instead of 20", cleaned.len()));
     }
     type Test = fn(&Cleaned) -> bool;
     let kinds: [(&str, &str, Test); 11] = [
-        (
-            "TXT-TQ-META",
-            "words of the assistant that wrote the list; left out",
-            |c| c.dropped == Some("meta"),
-        ),
+        ("TXT-TQ-META", "words of the assistant that wrote the list; left out", |c| {
+            c.dropped == Some("meta")
+        }),
         ("TXT-TQ-RATER_NOTE", "a note for the rater; left out", |c| {
             c.dropped == Some("rater_note")
         }),
-        ("TXT-TQ-RUBRIC", "a scoring criterion; left out", |c| {
-            c.dropped == Some("rubric")
-        }),
-        (
-            "TXT-TQ-REPEAT",
-            "repeats an earlier prompt; left out",
-            |c| c.dropped == Some("repeat"),
-        ),
-        ("TXT-TQ-EMPTY", "empty; left out", |c| {
-            c.dropped == Some("empty")
-        }),
-        (
-            "TXT-TQ-SUSPECT",
-            "looks like a scoring criterion; kept",
-            |c| c.is_suspect,
-        ),
-        ("TXT-TQ-NUMBERED", "numbered; number removed", |c| {
-            c.numbered
-        }),
+        ("TXT-TQ-RUBRIC", "a scoring criterion; left out", |c| c.dropped == Some("rubric")),
+        ("TXT-TQ-REPEAT", "repeats an earlier prompt; left out", |c| c.dropped == Some("repeat")),
+        ("TXT-TQ-EMPTY", "empty; left out", |c| c.dropped == Some("empty")),
+        ("TXT-TQ-SUSPECT", "looks like a scoring criterion; kept", |c| c.is_suspect),
+        ("TXT-TQ-NUMBERED", "numbered; number removed", |c| c.numbered),
         ("TXT-TQ-BOLD", "bold; marks removed", |c| c.bold),
-        ("TXT-TQ-ITALIC", "italic; marks removed", |c| {
-            c.italic && c.dropped.is_none()
-        }),
-        ("TXT-TQ-BLOCKQUOTE", "quoted with >; mark removed", |c| {
-            c.block_quote
-        }),
+        ("TXT-TQ-ITALIC", "italic; marks removed", |c| c.italic && c.dropped.is_none()),
+        ("TXT-TQ-BLOCKQUOTE", "quoted with >; mark removed", |c| c.block_quote),
         ("TXT-TQ-QUOTED", "in quote marks; removed", |c| c.quoted),
     ];
     for (code, message, is_it) in kinds {
-        let hits: Vec<usize> = cleaned
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| is_it(c))
-            .map(|(index, _)| index)
-            .collect();
+        let hits: Vec<usize> =
+            cleaned.iter().enumerate().filter(|(_, c)| is_it(c)).map(|(index, _)| index).collect();
         if let Some(first) = hits.first() {
             let line = file.line(&format!("$.test_questions[{first}]"));
             findings.add(code, Info, &file.name, line, format!("{hits:?}"), message);
@@ -512,10 +400,7 @@ pub(super) fn stage_two(
         if !names.contains(&name) {
             names.push(name);
         }
-        scenes_from_text
-            .entry(scalar(&row["text"]))
-            .or_default()
-            .push((*line, scene_id.clone()));
+        scenes_from_text.entry(scalar(&row["text"])).or_default().push((*line, scene_id.clone()));
         let questions = row["vqa_questions"].as_array().cloned().unwrap_or_default();
         stage_two_questions(file, *line, &scene_id, &questions, findings);
     }
@@ -523,20 +408,10 @@ pub(super) fn stage_two(
         let message = format!("character “{}”, folder {folder}", names[0]);
         findings.file("GRP-CHARNAME", Info, file, message);
     }
-    for scenes in scenes_from_text
-        .into_values()
-        .filter(|scenes| scenes.len() > 1)
-    {
+    for scenes in scenes_from_text.into_values().filter(|scenes| scenes.len() > 1) {
         let ids: Vec<&str> = scenes.iter().map(|(_, id)| id.as_str()).collect();
         let place = format!("scene_id {}", ids.join(","));
-        findings.add(
-            "GRP-DUPPROMPT",
-            Info,
-            file,
-            Some(scenes[0].0),
-            place,
-            "same prompt text",
-        );
+        findings.add("GRP-DUPPROMPT", Info, file, Some(scenes[0].0), place, "same prompt text");
     }
 }
 
@@ -559,10 +434,7 @@ fn stage_two_questions(
         let answer = scalar(&question["answer"]);
         let lower = answer.trim().to_lowercase();
         let is_yes_no = question["type"] == "yes_no";
-        answers
-            .entry(scalar(&question["question"]))
-            .or_default()
-            .insert(lower.clone());
+        answers.entry(scalar(&question["question"])).or_default().insert(lower.clone());
         let choices: Vec<String> = question["choices"]
             .as_array()
             .map(|c| c.iter().map(scalar).collect())
@@ -585,14 +457,7 @@ fn stage_two_questions(
     let place = format!("scene_id {scene_id}");
     if answers.values().any(|answers| answers.len() > 1) {
         let message = "one question, different expected answers; left out when scoring";
-        findings.add(
-            "GRP-CONFLICT",
-            Warning,
-            file,
-            Some(line),
-            place.clone(),
-            message,
-        );
+        findings.add("GRP-CONFLICT", Warning, file, Some(line), place.clone(), message);
     }
     if repeats > 0 {
         let message = format!("{repeats} of {} questions are repeats", questions.len());
@@ -602,26 +467,14 @@ fn stage_two_questions(
 
 /// The derived dialogue files, which are stale in the published data.
 pub(super) fn derived(place: &Place, character: &Character, findings: &mut Findings) {
-    let Place {
-        folder,
-        prefix,
-        train,
-        ..
-    } = place;
+    let Place { folder, prefix, train, .. } = place;
     let drawn = train.join("processed/t2i");
-    let known = [
-        "pure_t2i",
-        "t2i",
-        "t2i_with_thinking",
-        "t2i_generation_instruction_only",
-    ];
+    let known = ["pure_t2i", "t2i", "t2i_with_thinking", "t2i_generation_instruction_only"];
     for (file, path) in entries(&drawn).unwrap_or_default() {
         let Some(stem) = file.strip_suffix(".jsonl") else {
             continue;
         };
-        let kind = stem
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.strip_prefix('_'));
+        let kind = stem.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
         if kind.is_some_and(|kind| known.contains(&kind)) {
             continue;
         }
@@ -662,10 +515,7 @@ pub(super) fn derived(place: &Place, character: &Character, findings: &mut Findi
 
 /// Prompt and answer of every text sample, as the derived files spell them.
 fn answers_by_prompt(character: &Character) -> HashSet<(String, String)> {
-    let options = SampleOptions {
-        held_out_share: 0.0,
-        ..SampleOptions::reference()
-    };
+    let options = SampleOptions { held_out_share: 0.0, ..SampleOptions::reference() };
     let mut rows = HashSet::new();
     for sample in samples::training_samples(character, &options) {
         let texts: Vec<&String> = sample
@@ -677,11 +527,7 @@ fn answers_by_prompt(character: &Character) -> HashSet<(String, String)> {
             })
             .collect();
         if let [prompt, answer] = texts.as_slice() {
-            let mark = if sample.kind == SampleKind::PictureQa {
-                "<image>"
-            } else {
-                ""
-            };
+            let mark = if sample.kind == SampleKind::PictureQa { "<image>" } else { "" };
             rows.insert((format!("{mark}{prompt}"), (*answer).clone()));
         }
     }
@@ -699,19 +545,11 @@ fn num_derivable(character: &Character) -> usize {
 /// Rows that each derived file would have.
 fn kind_rows(character: &Character) -> BTreeMap<&'static str, usize> {
     let scenes = |origin: &str| {
-        let train = character
-            .scenes
-            .iter()
-            .filter(|scene| scene.split == Split::Train);
-        train
-            .filter(|scene| scene.origin.as_deref() == Some(origin))
-            .count()
+        let train = character.scenes.iter().filter(|scene| scene.split == Split::Train);
+        train.filter(|scene| scene.origin.as_deref() == Some(origin)).count()
     };
     let questions = |kind: QuestionKind| {
-        let train = character
-            .questions
-            .iter()
-            .filter(|q| q.split == Split::Train);
+        let train = character.questions.iter().filter(|q| q.split == Split::Train);
         train.filter(|q| q.kind == kind).count()
     };
     BTreeMap::from([
@@ -734,9 +572,7 @@ pub(super) fn configs(place: &Place, character: &Character, findings: &mut Findi
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let name = format!("configs/{}/{file}", place.folder);
         for (data_set, line, used) in text_sets(&text) {
-            let kinds = rows
-                .iter()
-                .filter(|(kind, _)| data_set.ends_with(&format!("_{kind}")));
+            let kinds = rows.iter().filter(|(kind, _)| data_set.ends_with(&format!("_{kind}")));
             // The longest name wins: `bo_vlm_extension` is no `vlm`.
             let Some((_, &present)) = kinds.max_by_key(|(kind, _)| kind.len()) else {
                 continue;
@@ -769,9 +605,5 @@ fn text_sets(yaml: &str) -> Vec<(String, usize, usize)> {
             }
         }
     }
-    names
-        .into_iter()
-        .zip(used)
-        .map(|(name, (line, used))| (name, line, used))
-        .collect()
+    names.into_iter().zip(used).map(|(name, (line, used))| (name, line, used)).collect()
 }

@@ -55,12 +55,7 @@ impl Scanner<'_> {
 
     fn value(&mut self) {
         let Some(byte) = self.peek() else { return };
-        if self
-            .index
-            .line_from_path
-            .insert(self.path.clone(), self.line)
-            .is_some()
-        {
+        if self.index.line_from_path.insert(self.path.clone(), self.line).is_some() {
             self.index.repeated_keys.push(self.path.clone());
         }
         match byte {

@@ -37,11 +37,9 @@ pub(super) fn locate(folder: &Path) -> Result<Dataset> {
     let given = folder;
     let folder = fs::canonicalize(folder).map_err(|e| Error::io("opening a data set", given, e))?;
     let mut dataset = Dataset::default();
-    for root in [
-        folder.clone(),
-        folder.join("personalized_data"),
-        folder.join("data/personalized_data"),
-    ] {
+    for root in
+        [folder.clone(), folder.join("personalized_data"), folder.join("data/personalized_data")]
+    {
         if root.join("train").is_dir() {
             dataset = all_of(&root)?;
             if !dataset.characters.is_empty() {
@@ -49,32 +47,21 @@ pub(super) fn locate(folder: &Path) -> Result<Dataset> {
             }
         }
     }
-    let name = folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let parent = folder.parent().unwrap_or(&folder);
     if name == "train" || name == "test" {
         dataset = all_of(parent)?;
     } else if prefix_of(&folder).is_some() {
-        let in_split = parent
-            .file_name()
-            .is_some_and(|p| p == "train" || p == "test");
+        let in_split = parent.file_name().is_some_and(|p| p == "train" || p == "test");
         dataset.characters = match parent.parent().filter(|_| in_split) {
-            Some(root) => all_of(root)?
-                .characters
-                .into_iter()
-                .filter(|c| c.folder == name)
-                .collect(),
+            Some(root) => {
+                all_of(root)?.characters.into_iter().filter(|c| c.folder == name).collect()
+            }
             None => place(&name, folder.clone(), None).into_iter().collect(),
         };
     }
     if dataset.characters.is_empty() {
-        let damaged = dataset
-            .findings
-            .iter()
-            .find(|f| f.severity == Severity::Error);
+        let damaged = dataset.findings.iter().find(|f| f.severity == Severity::Error);
         return Err(Error::NotADataset {
             folder: given.to_path_buf(),
             looked_for: match damaged {
@@ -95,26 +82,13 @@ pub(super) fn choose<'a>(dataset: &'a Dataset, only: Option<&str>) -> Result<Vec
     };
     let wanted = only.to_lowercase();
     let is_it = |place: &&Place| {
-        let grpo = place
-            .grpo
-            .as_ref()
-            .map(|(name, _)| name.as_str())
-            .unwrap_or_default();
-        [&place.folder, &place.prefix, grpo]
-            .iter()
-            .any(|name| name.to_lowercase() == wanted)
+        let grpo = place.grpo.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
+        [&place.folder, &place.prefix, grpo].iter().any(|name| name.to_lowercase() == wanted)
     };
     let chosen: Vec<&Place> = dataset.characters.iter().filter(is_it).collect();
     if chosen.is_empty() {
-        let available = dataset
-            .characters
-            .iter()
-            .map(|place| place.prefix.clone())
-            .collect();
-        return Err(Error::NoSuchDatasetCharacter {
-            asked: only.into(),
-            available,
-        });
+        let available = dataset.characters.iter().map(|place| place.prefix.clone()).collect();
+        return Err(Error::NoSuchDatasetCharacter { asked: only.into(), available });
     }
     Ok(chosen)
 }
@@ -126,21 +100,11 @@ fn all_of(root: &Path) -> Result<Dataset> {
     for (name, path) in entries(&train)? {
         let file = format!("train/{name}");
         if name == ".DS_Store" {
-            findings.file(
-                "LAY-DSSTORE",
-                Severity::Info,
-                &file,
-                "left by a file browser, ignored",
-            );
+            findings.file("LAY-DSSTORE", Severity::Info, &file, "left by a file browser, ignored");
         } else if name.starts_with('.') {
             // Hidden files are nobody's data.
         } else if !path.is_dir() {
-            findings.file(
-                "LAY-STRAY",
-                Severity::Info,
-                &file,
-                "not a character folder, ignored",
-            );
+            findings.file("LAY-STRAY", Severity::Info, &file, "not a character folder, ignored");
         } else if let Some(place) = place(&name, path, Some(root)) {
             found.push(place);
         } else {
@@ -152,63 +116,39 @@ fn all_of(root: &Path) -> Result<Dataset> {
         let known = found.iter().any(|place| place.folder == name);
         if path.is_dir() && !name.starts_with('.') && !known {
             let message = "has no counterpart in train and was not imported";
-            findings.file(
-                "LAY-TESTONLY",
-                Severity::Warning,
-                &format!("test/{name}"),
-                message,
-            );
+            findings.file("LAY-TESTONLY", Severity::Warning, &format!("test/{name}"), message);
         }
     }
-    Ok(Dataset {
-        characters: found,
-        findings: findings.0,
-    })
+    Ok(Dataset { characters: found, findings: findings.0 })
 }
 
 fn place(folder: &str, train: PathBuf, root: Option<&Path>) -> Option<Place> {
     let prefix = prefix_of(&train)?;
-    let test = root
-        .map(|root| root.join("test").join(folder))
-        .filter(|dir| dir.is_dir());
+    let test = root.map(|root| root.join("test").join(folder)).filter(|dir| dir.is_dir());
     let grpo = root.and_then(|root| grpo_folder(root, &prefix));
     let configs = root
         .and_then(Path::parent)
         .map(|data| data.join("configs").join(folder))
         .filter(|dir| dir.is_dir());
-    Some(Place {
-        folder: folder.into(),
-        prefix,
-        train,
-        test,
-        grpo,
-        configs,
-    })
+    Some(Place { folder: folder.into(), prefix, train, test, grpo, configs })
 }
 
 /// The prefix, from the first file of the marking name.
 fn prefix_of(folder: &Path) -> Option<String> {
-    entries(folder).ok()?.into_iter().find_map(|(name, _)| {
-        name.strip_suffix(MARK)
-            .filter(|p| !p.is_empty())
-            .map(str::to_owned)
-    })
+    entries(folder)
+        .ok()?
+        .into_iter()
+        .find_map(|(name, _)| name.strip_suffix(MARK).filter(|p| !p.is_empty()).map(str::to_owned))
 }
 
 /// The stage-2 folder that belongs to a prefix: by name, else by the name its rows carry.
 fn grpo_folder(root: &Path, prefix: &str) -> Option<(String, PathBuf)> {
     let below = Path::new("flow_grpo/dataset/personalized_t2i");
-    let base = root
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|top| top.join(below))
-        .find(|dir| dir.is_dir())?;
+    let base =
+        root.ancestors().skip(1).take(2).map(|top| top.join(below)).find(|dir| dir.is_dir())?;
     let folders = entries(&base).ok()?;
     let plain = prefix.replace(' ', "_");
-    let by_name = folders
-        .iter()
-        .find(|(name, _)| *name == plain || name == prefix);
+    let by_name = folders.iter().find(|(name, _)| *name == plain || name == prefix);
     let found = by_name.or_else(|| {
         folders.iter().find(|(name, dir)| {
             let rows = fs::read_to_string(dir.join(format!("{name}_pure_t2i.jsonl")));
@@ -228,10 +168,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| Error::io(doing, folder, e))? {
         let entry = entry.map_err(|e| Error::io(doing, folder, e))?;
-        found.push((
-            entry.file_name().to_string_lossy().into_owned(),
-            entry.path(),
-        ));
+        found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
     }
     found.sort();
     Ok(found)

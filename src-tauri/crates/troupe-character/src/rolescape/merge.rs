@@ -79,34 +79,19 @@ fn set_field(character: &mut Character, field: &str, from: &Character) {
 fn parts(character: &Character) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (field, value) in fields(character) {
-        parts.push(Part {
-            key: format!("field/{field}"),
-            hash: hash(&value)?,
-        });
+        parts.push(Part { key: format!("field/{field}"), hash: hash(&value)? });
     }
     for picture in &character.pictures {
-        parts.push(Part {
-            key: format!("picture/{}", picture.id),
-            hash: hash(picture)?,
-        });
+        parts.push(Part { key: format!("picture/{}", picture.id), hash: hash(picture)? });
     }
     for scene in &character.scenes {
-        parts.push(Part {
-            key: format!("scene/{}", scene.id),
-            hash: hash(scene)?,
-        });
+        parts.push(Part { key: format!("scene/{}", scene.id), hash: hash(scene)? });
     }
     for question in &character.questions {
-        parts.push(Part {
-            key: format!("question/{}", question.id),
-            hash: hash(question)?,
-        });
+        parts.push(Part { key: format!("question/{}", question.id), hash: hash(question)? });
     }
     for prompt in &character.prompts {
-        parts.push(Part {
-            key: format!("prompt/{}", prompt.id),
-            hash: hash(prompt)?,
-        });
+        parts.push(Part { key: format!("prompt/{}", prompt.id), hash: hash(prompt)? });
     }
     Ok(parts)
 }
@@ -123,11 +108,7 @@ pub(super) fn merge(
     record: &Record,
     findings: &mut Vec<ImportFinding>,
 ) -> Result<Outcome> {
-    let mut merger = Merger {
-        record,
-        findings,
-        changed: false,
-    };
+    let mut merger = Merger { record, findings, changed: false };
     let (old_fields, new_fields) = (fields(current), fields(&fresh));
     for ((field, old), (_, new)) in old_fields.iter().zip(&new_fields) {
         if merger.choose("field", field, old, new)? {
@@ -139,16 +120,11 @@ pub(super) fn merge(
         current.source = source;
         merger.changed = true;
     }
-    let old_hashes: HashSet<(String, Option<String>)> = current
-        .pictures
-        .iter()
-        .map(|p| (p.id.clone(), p.hash.clone()))
-        .collect();
+    let old_hashes: HashSet<(String, Option<String>)> =
+        current.pictures.iter().map(|p| (p.id.clone(), p.hash.clone())).collect();
     merger.rows("picture", &mut current.pictures, fresh.pictures, |p| &p.id)?;
     merger.rows("scene", &mut current.scenes, fresh.scenes, |s| &s.id)?;
-    merger.rows("question", &mut current.questions, fresh.questions, |q| {
-        &q.id
-    })?;
+    merger.rows("question", &mut current.questions, fresh.questions, |q| &q.id)?;
     merger.rows("prompt", &mut current.prompts, fresh.prompts, |p| &p.id)?;
     let changed = merger.changed;
     let pictures_to_store = current
@@ -160,10 +136,7 @@ pub(super) fn merge(
         })
         .map(|p| p.id.clone())
         .collect();
-    Ok(Outcome {
-        changed,
-        pictures_to_store,
-    })
+    Ok(Outcome { changed, pictures_to_store })
 }
 
 struct Merger<'a> {
@@ -234,12 +207,7 @@ impl Merger<'_> {
             };
             let key = format!("{what}/{id}");
             if self.record.hashes.contains_key(&key) {
-                self.say(
-                    "EDIT-DELETED",
-                    Severity::Info,
-                    &key,
-                    "removed by you, not brought back",
-                );
+                self.say("EDIT-DELETED", Severity::Info, &key, "removed by you, not brought back");
             } else {
                 self.changed = true;
                 merged.push(row);
@@ -256,12 +224,7 @@ impl Merger<'_> {
             None => Ok(false),
             Some(recorded) if *recorded == hash(row)? => {
                 self.changed = true;
-                self.say(
-                    "SRC-GONE",
-                    Severity::Info,
-                    &key,
-                    "no longer in the data set, removed",
-                );
+                self.say("SRC-GONE", Severity::Info, &key, "no longer in the data set, removed");
                 Ok(true)
             }
             Some(_) => {

@@ -54,10 +54,7 @@ pub(crate) const SOURCE_KIND: &str = "rolescape";
 pub fn import(folder: &Path, only: Option<&str>, library: &Library) -> Result<ImportReport> {
     let dataset = locate::locate(folder)?;
     let chosen = locate::choose(&dataset, only)?;
-    let mut report = ImportReport {
-        findings: dataset.findings.clone(),
-        ..ImportReport::default()
-    };
+    let mut report = ImportReport { findings: dataset.findings.clone(), ..ImportReport::default() };
     for place in chosen {
         let converted = convert::convert(place);
         report.characters.push(store(converted, library)?);
@@ -72,10 +69,7 @@ pub fn import(folder: &Path, only: Option<&str>, library: &Library) -> Result<Im
 pub fn inspect(folder: &Path, only: Option<&str>) -> Result<ImportReport> {
     let dataset = locate::locate(folder)?;
     let chosen = locate::choose(&dataset, only)?;
-    let mut report = ImportReport {
-        findings: dataset.findings.clone(),
-        ..ImportReport::default()
-    };
+    let mut report = ImportReport { findings: dataset.findings.clone(), ..ImportReport::default() };
     for place in chosen {
         report.characters.push(convert::convert(place).import);
     }
@@ -88,20 +82,12 @@ pub fn inspect(folder: &Path, only: Option<&str>) -> Result<ImportReport> {
 /// When nothing of that layout is there.
 pub fn names(folder: &Path) -> Result<Vec<(String, String)>> {
     let dataset = locate::locate(folder)?;
-    Ok(dataset
-        .characters
-        .into_iter()
-        .map(|place| (place.folder, place.prefix))
-        .collect())
+    Ok(dataset.characters.into_iter().map(|place| (place.folder, place.prefix)).collect())
 }
 
 fn store(converted: convert::Converted, library: &Library) -> Result<CharacterImport> {
     let existing = find_existing(&converted.character, library)?;
-    let convert::Converted {
-        character: mut fresh,
-        pictures,
-        mut import,
-    } = converted;
+    let convert::Converted { character: mut fresh, pictures, mut import } = converted;
     let record = merge::Record::of(&fresh)?;
     match existing {
         None => {
@@ -130,11 +116,7 @@ fn store(converted: convert::Converted, library: &Library) -> Result<CharacterIm
             record.save(&current.dir)?;
             import.id = current.id;
             import.dir = current.dir;
-            import.action = if outcome.changed {
-                Action::Updated
-            } else {
-                Action::Unchanged
-            };
+            import.action = if outcome.changed { Action::Updated } else { Action::Unchanged };
         }
     }
     Ok(import)
@@ -157,10 +139,7 @@ fn discard(hidden: &Path) {
     if let Err(error) = fs::remove_dir_all(hidden)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(
-            "could not remove a temporary folder ({error}): {}",
-            hidden.display()
-        );
+        tracing::warn!("could not remove a temporary folder ({error}): {}", hidden.display());
     }
 }
 
@@ -168,9 +147,7 @@ fn discard(hidden: &Path) {
 fn find_existing(fresh: &Character, library: &Library) -> Result<Option<Character>> {
     let key = |character: &Character| {
         let source = character.source.clone()?;
-        (source.kind == SOURCE_KIND)
-            .then_some(source.folder)
-            .flatten()
+        (source.kind == SOURCE_KIND).then_some(source.folder).flatten()
     };
     let wanted = key(fresh);
     for entry in library.list()? {

@@ -110,10 +110,7 @@ pub(super) fn read_text(path: &Path, name: &str, findings: &mut Findings) -> Opt
         Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..at]
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count();
+            let line = 1 + error.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count();
             let message = "not UTF-8; unreadable bytes were replaced";
             findings.add("ENC-UTF8", Severity::Warning, name, Some(line), "", message);
             String::from_utf8_lossy(error.as_bytes()).into_owned()
@@ -121,12 +118,7 @@ pub(super) fn read_text(path: &Path, name: &str, findings: &mut Findings) -> Opt
     };
     Some(match text.strip_prefix('\u{feff}') {
         Some(rest) => {
-            findings.file(
-                "ENC-BOM",
-                Severity::Info,
-                name,
-                "starts with a byte order mark",
-            );
+            findings.file("ENC-BOM", Severity::Info, name, "starts with a byte order mark");
             rest.to_owned()
         }
         None => text,
@@ -143,12 +135,7 @@ pub(super) fn read_json(path: &Path, name: &str, findings: &mut Findings) -> Opt
     }
     match serde_json::from_str::<Value>(&text) {
         Ok(value) => {
-            let file = RawFile {
-                name: name.into(),
-                value,
-                text,
-                lines: OnceCell::new(),
-            };
+            let file = RawFile { name: name.into(), value, text, lines: OnceCell::new() };
             for path in file.index().repeated_keys.clone() {
                 let message = "the key occurs twice; the last value was used";
                 findings.at("JSN-DUPKEY", Severity::Warning, &file, &path, message);
@@ -157,14 +144,7 @@ pub(super) fn read_json(path: &Path, name: &str, findings: &mut Findings) -> Opt
         }
         Err(error) => {
             let message = format!("not valid JSON: {error}");
-            findings.add(
-                "JSN-SYNTAX",
-                Severity::Error,
-                name,
-                Some(error.line()),
-                "",
-                message,
-            );
+            findings.add("JSN-SYNTAX", Severity::Error, name, Some(error.line()), "", message);
             None
         }
     }
@@ -181,28 +161,14 @@ pub(super) fn read_jsonl(
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         if line.trim().is_empty() {
-            findings.add(
-                "ENC-BLANKLINE",
-                Severity::Info,
-                name,
-                Some(number),
-                "",
-                "blank line",
-            );
+            findings.add("ENC-BLANKLINE", Severity::Info, name, Some(number), "", "blank line");
             continue;
         }
         match serde_json::from_str(line) {
             Ok(value) => rows.push((number, value)),
             Err(error) => {
                 let message = format!("not valid JSON: {error}");
-                findings.add(
-                    "JSN-SYNTAX",
-                    Severity::Error,
-                    name,
-                    Some(number),
-                    "",
-                    message,
-                );
+                findings.add("JSN-SYNTAX", Severity::Error, name, Some(number), "", message);
             }
         }
     }

@@ -109,9 +109,7 @@ pub struct CharacterImport {
 impl CharacterImport {
     /// Records of a file, found by the end of its name.
     pub fn count(&self, file_ending: &str) -> Option<&FileCount> {
-        self.files
-            .iter()
-            .find(|count| count.file.ends_with(file_ending))
+        self.files.iter().find(|count| count.file.ends_with(file_ending))
     }
 }
 
@@ -127,27 +125,18 @@ pub struct ImportReport {
 impl ImportReport {
     /// All findings, the data set's first.
     pub fn all_findings(&self) -> impl Iterator<Item = &ImportFinding> {
-        self.findings
-            .iter()
-            .chain(self.characters.iter().flat_map(|c| &c.findings))
+        self.findings.iter().chain(self.characters.iter().flat_map(|c| &c.findings))
     }
 
     /// Number of findings of a severity.
     pub fn num_findings(&self, severity: Severity) -> usize {
-        self.all_findings()
-            .filter(|finding| finding.severity == severity)
-            .count()
+        self.all_findings().filter(|finding| finding.severity == severity).count()
     }
 
     /// Records found in all files that are not in the library.
     pub fn num_lost(&self) -> usize {
-        let files = self
-            .characters
-            .iter()
-            .flat_map(|character| &character.files);
-        files
-            .map(|count| count.found.saturating_sub(count.kept))
-            .sum()
+        let files = self.characters.iter().flat_map(|character| &character.files);
+        files.map(|count| count.found.saturating_sub(count.kept)).sum()
     }
 }
 

@@ -49,19 +49,14 @@ fn write_otter(root: &Path) {
     };
     for (dir, split, num) in [(&train, "train", 11), (&test, "test", 1)] {
         let base = head("scenes", (0..num).map(|i| scene(split, i)).collect());
-        let text = serde_json::to_string_pretty(&base)
-            .unwrap()
-            .replace('\n', "\r\n");
+        let text = serde_json::to_string_pretty(&base).unwrap().replace('\n', "\r\n");
         fs::write(dir.join("annotation.json"), text).unwrap();
         let all = (0..num).map(|i| full(split, i)).collect();
         write(dir.join("Pip_with_image.json"), head("scenes", all));
         let items = (0..num).map(
             |i| json!({"image_id": i.to_string(), "t2i_instruction": format!("Pip {split} {i}")}),
         );
-        write(
-            dir.join("Pip_t2i_instruction.json"),
-            head("t2i_instructions", items.collect()),
-        );
+        write(dir.join("Pip_t2i_instruction.json"), head("t2i_instructions", items.collect()));
     }
     let mut extension: Vec<Value> = vec![json!([
         {"role": "user", "text": "Storm?"},
@@ -72,15 +67,9 @@ fn write_otter(root: &Path) {
         scene[1].as_object_mut().unwrap().remove("image");
         scene
     }));
-    write(
-        train.join("Pip_dialogue_text_extension_train.json"),
-        head("scenes", extension),
-    );
+    write(train.join("Pip_dialogue_text_extension_train.json"), head("scenes", extension));
     let held = json!([{"role": "user", "text": "storm"}, {"role": "machine", "text": "Again?"}]);
-    write(
-        train.join("Pip_dialogue_text_extension_test.json"),
-        head("scenes", vec![held]),
-    );
+    write(train.join("Pip_dialogue_text_extension_test.json"), head("scenes", vec![held]));
     let qa = json!([
         {"id": "qa_001", "question": "What does Pip keep?", "answer": "A lighthouse",
          "evidence": ["minds a *lighthouse*", "lamp"], "type": "habit", "difficulty": "easy",
@@ -88,10 +77,7 @@ fn write_otter(root: &Path) {
         {"id": "qa_002", "question": "Who helps?", "answer": "Nobody", "evidence": " alone",
          "type": "fact", "difficulty": "hard", "reasoning_steps": ["Stated."], "confidence": 0.7}
     ]);
-    write(
-        train.join("Pip_knowledge_qa.json"),
-        head("qa_items", qa.as_array().unwrap().clone()),
-    );
+    write(train.join("Pip_knowledge_qa.json"), head("qa_items", qa.as_array().unwrap().clone()));
     let mcq = json!([{"id": "mcq_001", "question": "What does Pip keep", "options":
         {"A": "Bees", "B": "A lighthouse", "C": "Quiet", "D": "Goats"}, "answer_key": "B",
         "difficulty": "easy", "evidence": "minds a lighthouse", "rationale": "Stated."}]);
@@ -104,25 +90,13 @@ fn write_otter(root: &Path) {
         "*Who gave you the lens?*".into(),
         "*Do you sleep at all?*".into(),
     ];
-    write(
-        train.join("Pip_memorization_test.json"),
-        head("test_questions", open),
-    );
+    write(train.join("Pip_memorization_test.json"), head("test_questions", open));
     let open = vec!["\"Ever leave the lamp?\"".into(), "(Tests: duty)".into()];
-    write(
-        train.join("Pip_personality_test.json"),
-        head("test_questions", open),
-    );
-    fs::write(
-        train.join("Pip_full_profile.txt"),
-        "# Pip\nPip minds a lighthouse.\r\nlamp",
-    )
-    .unwrap();
-    fs::write(
-        train.join("Pip_personality_simplified_profile.txt"),
-        "Here is the part: dutiful",
-    )
-    .unwrap();
+    write(train.join("Pip_personality_test.json"), head("test_questions", open));
+    fs::write(train.join("Pip_full_profile.txt"), "# Pip\nPip minds a lighthouse.\r\nlamp")
+        .unwrap();
+    fs::write(train.join("Pip_personality_simplified_profile.txt"), "Here is the part: dutiful")
+        .unwrap();
     let row = json!({"text": "A photo of Pip rowing", "character": "Pip", "scene_id": "0",
         "reference_images_path": "dataset/personalized_t2i/Pip"});
     let mut asked = row.clone();
@@ -133,11 +107,7 @@ fn write_otter(root: &Path) {
          "answer": "otter", "choices": ["cat", "seal"], "weight": 0.8, "is_negative": false}
     ]);
     fs::write(grpo.join("Pip_pure_t2i.jsonl"), format!("{row}\n\n")).unwrap();
-    fs::write(
-        grpo.join("Pip_pure_t2i_with_vqa.jsonl"),
-        format!("{asked}\n"),
-    )
-    .unwrap();
+    fs::write(grpo.join("Pip_pure_t2i_with_vqa.jsonl"), format!("{asked}\n")).unwrap();
 }
 
 fn picture(shade: u8) -> Vec<u8> {
@@ -168,46 +138,20 @@ fn every_record_arrives() {
     let pip = library.load("pip").unwrap();
     assert_eq!(pip.persona, "Pip minds a lighthouse.");
     assert_eq!(pip.description(), "Pip minds a lighthouse.");
-    assert_eq!(
-        pip.profile.as_deref(),
-        Some("# Pip\nPip minds a lighthouse.\r\nlamp")
-    );
+    assert_eq!(pip.profile.as_deref(), Some("# Pip\nPip minds a lighthouse.\r\nlamp"));
     let ids: Vec<&str> = pip.pictures.iter().map(|p| p.id.as_str()).collect();
-    assert_eq!(
-        ids[9..],
-        ["train-9", "train-10", "test-0"],
-        "numbers, not letters"
-    );
+    assert_eq!(ids[9..], ["train-9", "train-10", "test-0"], "numbers, not letters");
     assert_eq!(pip.pictures[10].caption, "Pip train 10");
     assert_eq!(pip.scenes.len(), 11 + 1 + 12 + 1);
-    let storm = pip
-        .scenes
-        .iter()
-        .find(|s| s.turns[0].text == "Storm?")
-        .unwrap();
+    let storm = pip.scenes.iter().find(|s| s.turns[0].text == "Storm?").unwrap();
     assert_eq!(storm.turns[1].missing_picture.as_deref(), Some("17"));
-    let fact = pip
-        .questions
-        .iter()
-        .find(|q| q.kind == QuestionKind::Knowledge)
-        .unwrap();
+    let fact = pip.questions.iter().find(|q| q.kind == QuestionKind::Knowledge).unwrap();
     assert_eq!(fact.reasoning_steps, ["Stated."]);
     assert_eq!(fact.evidence.len(), 2);
-    let choice = pip
-        .questions
-        .iter()
-        .find(|q| q.kind == QuestionKind::PictureChoice)
-        .unwrap();
-    assert_eq!(
-        (choice.options["B"].as_str(), choice.split),
-        ("2", Split::Test)
-    );
+    let choice = pip.questions.iter().find(|q| q.kind == QuestionKind::PictureChoice).unwrap();
+    assert_eq!((choice.options["B"].as_str(), choice.split), ("2", Split::Test));
     assert_eq!(pip.prompts[0].questions.len(), 2);
-    let dropped: Vec<_> = pip
-        .questions
-        .iter()
-        .filter_map(|q| q.dropped.as_deref())
-        .collect();
+    let dropped: Vec<_> = pip.questions.iter().filter_map(|q| q.dropped.as_deref()).collect();
     assert_eq!(dropped, ["repeat", "rater_note"]);
 }
 
@@ -241,25 +185,14 @@ fn oddities_are_named_with_file_and_line() {
         "IMG-NONSQUARE",
         "IMG-SMALL",
     ] {
-        assert!(
-            report.all_findings().any(|f| f.code == code),
-            "{code} is missing in\n{report}"
-        );
+        assert!(report.all_findings().any(|f| f.code == code), "{code} is missing in\n{report}");
     }
-    let odd = report
-        .all_findings()
-        .find(|f| f.code == "JSN-OPTTYPE")
-        .unwrap();
+    let odd = report.all_findings().find(|f| f.code == "JSN-OPTTYPE").unwrap();
     let file = data.path().join("data/personalized_data").join(&odd.file);
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().nth(odd.line.unwrap() - 1).unwrap();
     assert!(line.contains('{'), "{odd} points at {line}");
-    assert!(
-        text.lines()
-            .nth(odd.line.unwrap())
-            .unwrap()
-            .contains("\"id\": \"q1\"")
-    );
+    assert!(text.lines().nth(odd.line.unwrap()).unwrap().contains("\"id\": \"q1\""));
 }
 
 #[test]
@@ -276,24 +209,14 @@ fn any_folder_of_the_layout_will_do() {
     ] {
         let report = inspect(&folder, None).unwrap();
         let character = &report.characters[0];
-        assert_eq!(
-            (character.folder.as_str(), report.characters.len()),
-            ("Harbor-Pip", 1)
-        );
-        assert!(
-            character.count("_with_vqa.jsonl").is_some(),
-            "{}",
-            folder.display()
-        );
+        assert_eq!((character.folder.as_str(), report.characters.len()), ("Harbor-Pip", 1));
+        assert!(character.count("_with_vqa.jsonl").is_some(), "{}", folder.display());
     }
     let empty = tempfile::tempdir().unwrap();
     let error = inspect(empty.path(), None).unwrap_err();
     assert!(matches!(error, Error::NotADataset { .. }), "{error}");
     assert!(error.to_string().contains("_with_image.json"), "{error}");
-    assert!(matches!(
-        inspect(&empty.path().join("x"), None),
-        Err(Error::Missing { .. })
-    ));
+    assert!(matches!(inspect(&empty.path().join("x"), None), Err(Error::Missing { .. })));
     let error = inspect(data.path(), Some("Pup")).unwrap_err().to_string();
     assert!(error.contains("it has Pip"), "{error}");
 }
@@ -318,19 +241,14 @@ fn edits_survive_an_update_and_are_reported() {
     pip.scenes[0].turns[1].text = "Mine.".into();
     pip.scenes.remove(1);
     pip.questions[0].answer = Some("A brush.".into());
-    let own = crate::records::Scene {
-        id: "own".into(),
-        ..Default::default()
-    };
+    let own = crate::records::Scene { id: "own".into(), ..Default::default() };
     pip.scenes.push(own);
     library.save(&pip).unwrap();
 
     // The data set moves on: one edited answer, one untouched one, and a fact that disappears.
     let train = data.path().join("data/personalized_data/train/Harbor-Pip");
     let file = train.join("Pip_with_image.json");
-    let text = fs::read_to_string(&file)
-        .unwrap()
-        .replace("A lens.", "A new lens.");
+    let text = fs::read_to_string(&file).unwrap().replace("A lens.", "A new lens.");
     fs::write(&file, text).unwrap();
     let file = train.join("Pip_knowledge_qa.json");
     let mut value: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -342,25 +260,14 @@ fn edits_survive_an_update_and_are_reported() {
     let updated = library.load("Pip").unwrap();
     assert_eq!(updated.greeting, "Ahoy.");
     assert_eq!(updated.scenes[0].turns[1].text, "Mine.");
-    assert_eq!(
-        updated.scenes.len(),
-        pip.scenes.len(),
-        "the deleted scene stays deleted"
-    );
+    assert_eq!(updated.scenes.len(), pip.scenes.len(), "the deleted scene stays deleted");
     assert!(updated.scenes.iter().any(|scene| scene.id == "own"));
     assert_eq!(updated.questions[0].answer.as_deref(), Some("A brush."));
     assert_eq!(updated.questions[2].answer.as_deref(), Some("A new lens."));
-    let facts = updated
-        .questions
-        .iter()
-        .filter(|q| q.kind == QuestionKind::Knowledge)
-        .count();
+    let facts = updated.questions.iter().filter(|q| q.kind == QuestionKind::Knowledge).count();
     assert_eq!(facts, 1);
     for code in ["EDIT-KEPT", "EDIT-CONFLICT", "EDIT-DELETED", "SRC-GONE"] {
-        assert!(
-            report.all_findings().any(|f| f.code == code),
-            "{code} is missing"
-        );
+        assert!(report.all_findings().any(|f| f.code == code), "{code} is missing");
     }
 }
 
@@ -369,9 +276,7 @@ fn a_copy_is_left_alone_by_imports() {
     let (data, _home, library) = otter();
     import(data.path(), None, &library).unwrap();
     let original = library.load("Pip").unwrap();
-    let copy = library
-        .duplicate(&original.id, Some("Pip the Second"))
-        .unwrap();
+    let copy = library.duplicate(&original.id, Some("Pip the Second")).unwrap();
     import(data.path(), None, &library).unwrap();
     assert_eq!(library.list().unwrap().len(), 2);
     assert_eq!(library.load(&copy.id).unwrap(), copy);
@@ -396,17 +301,11 @@ fn export_and_import_give_the_same_character() {
     let pip = library.load("Pip").unwrap();
     let out = tempfile::tempdir().unwrap();
     let report = export(&pip, out.path()).unwrap();
-    assert_eq!(
-        (report.name.as_str(), report.left_out.len()),
-        ("Harbor-Pip", 0)
-    );
+    assert_eq!((report.name.as_str(), report.left_out.len()), ("Harbor-Pip", 0));
     let (_home, other) = self::library();
     import(out.path(), None, &other).unwrap();
     same(pip.clone(), other.load("Pip").unwrap());
-    assert!(matches!(
-        export(&pip, out.path()),
-        Err(Error::AlreadyExists { .. })
-    ));
+    assert!(matches!(export(&pip, out.path()), Err(Error::AlreadyExists { .. })));
 }
 
 #[test]
@@ -421,14 +320,8 @@ fn damage_is_reported_and_the_rest_arrives() {
         .filter(|f| f.severity == Severity::Error)
         .map(|f| f.code.as_str())
         .collect();
-    assert!(
-        codes.contains(&"JSN-SYNTAX") && codes.contains(&"IMG-BROKEN"),
-        "{codes:?}"
-    );
-    assert!(
-        codes.contains(&"REF-PICTURE"),
-        "a scene refers to the broken picture"
-    );
+    assert!(codes.contains(&"JSN-SYNTAX") && codes.contains(&"IMG-BROKEN"), "{codes:?}");
+    assert!(codes.contains(&"REF-PICTURE"), "a scene refers to the broken picture");
     let pip = library.load("Pip").unwrap();
     assert_eq!(pip.pictures.len(), 11);
     assert_eq!(pip.scenes.len(), 25);
@@ -474,10 +367,7 @@ fn real_counts_are_the_published_ones() {
         let it = library.load(&import.id).unwrap();
         let pictures = |split| it.pictures.iter().filter(|p| p.split == split).count();
         let scenes = |origin: &str, split| {
-            let all = it
-                .scenes
-                .iter()
-                .filter(|s| s.origin.as_deref() == Some(origin));
+            let all = it.scenes.iter().filter(|s| s.origin.as_deref() == Some(origin));
             all.filter(|s| s.split == split).count()
         };
         let of = |kind| it.questions.iter().filter(move |q| q.kind == kind);
@@ -511,13 +401,7 @@ fn real_counts_are_the_published_ones() {
         assert!(it.pictures.iter().all(|p| !p.caption.is_empty()));
     }
     let again = import_all_again(&data, &library);
-    assert!(
-        again
-            .characters
-            .iter()
-            .all(|c| c.action == Action::Unchanged),
-        "{again}"
-    );
+    assert!(again.characters.iter().all(|c| c.action == Action::Unchanged), "{again}");
     assert_eq!(library.list().unwrap().len(), report.characters.len());
 }
 
@@ -559,25 +443,13 @@ fn real_rows_are_rebuilt_exactly() {
             (SampleKind::PictureQa, "vlm/P_vqa.jsonl", false),
             (SampleKind::PicturePlain, "t2i/P_pure_t2i.jsonl", false),
             (SampleKind::PictureScene, "t2i/P_t2i.jsonl", false),
-            (
-                SampleKind::PictureThinking,
-                "t2i/P_t2i_with_thinking.jsonl",
-                false,
-            ),
+            (SampleKind::PictureThinking, "t2i/P_t2i_with_thinking.jsonl", false),
             (SampleKind::PicturePlain, "t2i/P_pure_t2i.jsonl", true),
             (SampleKind::PictureScene, "t2i/P_t2i.jsonl", true),
-            (
-                SampleKind::PictureThinking,
-                "t2i/P_t2i_with_thinking.jsonl",
-                true,
-            ),
+            (SampleKind::PictureThinking, "t2i/P_t2i_with_thinking.jsonl", true),
         ] {
             let file = file.replace('P', &place.prefix);
-            let dir = if held_out {
-                place.test.clone().unwrap()
-            } else {
-                place.train.clone()
-            };
+            let dir = if held_out { place.test.clone().unwrap() } else { place.train.clone() };
             let text = fs::read_to_string(dir.join("processed").join(&file)).unwrap();
             let mut rows: Vec<Vec<String>> = text
                 .lines()

@@ -36,14 +36,7 @@ struct Task<'a> {
 
 impl<'a> Task<'a> {
     fn all(mask: &'a AttnMask, sizes: Sizes, scale: f32) -> Vec<Self> {
-        let heads = |span| {
-            (0..sizes.n).map(move |head| Task {
-                span,
-                head,
-                sizes,
-                scale,
-            })
-        };
+        let heads = |span| (0..sizes.n).map(move |head| Task { span, head, sizes, scale });
         mask.spans.iter().flat_map(heads).collect()
     }
 
@@ -66,13 +59,7 @@ impl<'a> Task<'a> {
     /// This head's rows of a range of an (s, m, d) array.
     fn keys<'b>(&self, k: &'b [f32], range: &std::ops::Range<usize>) -> MatRef<'b> {
         let Sizes { m, d, .. } = self.sizes;
-        MatRef::rows(
-            k,
-            (range.start * m + self.kv_head()) * d,
-            range.len(),
-            d,
-            m * d,
-        )
+        MatRef::rows(k, (range.start * m + self.kv_head()) * d, range.len(), d, m * d)
     }
 
     /// Softmax weights (r, c); keys that a causal query does not see weigh 0.
@@ -82,13 +69,7 @@ impl<'a> Task<'a> {
         let mut column = 0;
         for range in &self.span.keys {
             let out = MatMut::rows(&mut weights, column, r, range.len(), c);
-            gemm(
-                out,
-                0.,
-                self.scale,
-                self.queries(q),
-                self.keys(k, range).t(),
-            );
+            gemm(out, 0., self.scale, self.queries(q), self.keys(k, range).t());
             column += range.len();
         }
         for (row, scores) in weights.chunks_mut(c).enumerate() {
@@ -110,13 +91,7 @@ impl<'a> Task<'a> {
         let mut column = 0;
         for range in &self.span.keys {
             let part = MatRef::rows(&weights, column, r, range.len(), c);
-            gemm(
-                MatMut::rows(&mut out, 0, r, d, d),
-                1.,
-                1.,
-                part,
-                self.keys(v, range),
-            );
+            gemm(MatMut::rows(&mut out, 0, r, d, d), 1., 1., part, self.keys(v, range));
             column += range.len();
         }
         out
@@ -129,13 +104,7 @@ impl<'a> Task<'a> {
         let grad = self.queries(grad); // (r, d)
         let mut d_values = vec![0f32; c * d];
         let d_values_mut = MatMut::rows(&mut d_values, 0, c, d, d);
-        gemm(
-            d_values_mut,
-            0.,
-            1.,
-            MatRef::rows(&weights, 0, r, c, c).t(),
-            grad,
-        );
+        gemm(d_values_mut, 0., 1., MatRef::rows(&weights, 0, r, c, c).t(), grad);
         let mut d_scores = vec![0f32; r * c];
         let mut column = 0;
         for range in &self.span.keys {
@@ -146,32 +115,18 @@ impl<'a> Task<'a> {
         // dS = P ∘ (dP − rowsum(dP ∘ P))
         for (ds, p) in d_scores.chunks_mut(c).zip(weights.chunks(c)) {
             let mean: f32 = ds.iter().zip(p).map(|(a, b)| a * b).sum();
-            ds.iter_mut()
-                .zip(p)
-                .for_each(|(a, b)| *a = b * (*a - mean) * self.scale);
+            ds.iter_mut().zip(p).for_each(|(a, b)| *a = b * (*a - mean) * self.scale);
         }
         let mut d_queries = vec![0f32; r * d];
         let mut column = 0;
         for range in &self.span.keys {
             let part = MatRef::rows(&d_scores, column, r, range.len(), c);
-            gemm(
-                MatMut::rows(&mut d_queries, 0, r, d, d),
-                1.,
-                1.,
-                part,
-                self.keys(k, range),
-            );
+            gemm(MatMut::rows(&mut d_queries, 0, r, d, d), 1., 1., part, self.keys(k, range));
             column += range.len();
         }
         let mut d_keys = vec![0f32; c * d];
         let scores = MatRef::rows(&d_scores, 0, r, c, c).t();
-        gemm(
-            MatMut::rows(&mut d_keys, 0, c, d, d),
-            0.,
-            1.,
-            scores,
-            self.queries(q),
-        );
+        gemm(MatMut::rows(&mut d_keys, 0, c, d, d), 0., 1., scores, self.queries(q));
         [d_queries, d_keys, d_values]
     }
 
@@ -180,10 +135,7 @@ impl<'a> Task<'a> {
         let Sizes { n, d, .. } = self.sizes;
         for (query, row) in self.span.queries.clone().zip(part.chunks(d)) {
             let at = (query * n + self.head) * d;
-            out[at..at + d]
-                .iter_mut()
-                .zip(row)
-                .for_each(|(a, b)| *a += b);
+            out[at..at + d].iter_mut().zip(row).for_each(|(a, b)| *a += b);
         }
     }
 
@@ -193,10 +145,7 @@ impl<'a> Task<'a> {
         let keys = self.span.keys.iter().flat_map(Clone::clone);
         for (key, row) in keys.zip(part.chunks(d)) {
             let at = (key * m + self.kv_head()) * d;
-            out[at..at + d]
-                .iter_mut()
-                .zip(row)
-                .for_each(|(a, b)| *a += b);
+            out[at..at + d].iter_mut().zip(row).for_each(|(a, b)| *a += b);
         }
     }
 }
@@ -206,10 +155,8 @@ const MIN_PARALLEL_WORK: usize = 1 << 17;
 
 /// Runs `f` on all tasks, in parallel when it pays; results in task order.
 fn run<T: Send>(tasks: &[Task], f: impl Fn(&Task) -> T + Sync + Send) -> Vec<T> {
-    let work: usize = tasks
-        .iter()
-        .map(|t| t.span.queries.len() * t.span.num_keys() * t.sizes.d)
-        .sum();
+    let work: usize =
+        tasks.iter().map(|t| t.span.queries.len() * t.span.num_keys() * t.sizes.d).sum();
     if work < MIN_PARALLEL_WORK {
         tasks.iter().map(f).collect()
     } else {
@@ -232,23 +179,12 @@ impl CustomOp3 for Attention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (_, n, d) = q_layout.shape().dims3()?;
-        let sizes = Sizes {
-            n,
-            m: k_layout.shape().dims3()?.1,
-            d,
-        };
-        let (q, k, v) = (
-            f32_slice(q, q_layout)?,
-            f32_slice(k, k_layout)?,
-            f32_slice(v, v_layout)?,
-        );
+        let sizes = Sizes { n, m: k_layout.shape().dims3()?.1, d };
+        let (q, k, v) = (f32_slice(q, q_layout)?, f32_slice(k, k_layout)?, f32_slice(v, v_layout)?);
         let tasks = Task::all(&self.mask, sizes, self.scale);
         let parts = run(&tasks, |task| task.forward(q, k, v));
         let mut out = vec![0f32; q.len()];
-        tasks
-            .iter()
-            .zip(&parts)
-            .for_each(|(task, part)| task.add_queries(&mut out, part));
+        tasks.iter().zip(&parts).for_each(|(task, part)| task.add_queries(&mut out, part));
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 
@@ -261,19 +197,12 @@ impl CustomOp3 for Attention {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, n, d) = q.dims3()?;
-        let sizes = Sizes {
-            n,
-            m: k.dims3()?.1,
-            d,
-        };
+        let sizes = Sizes { n, m: k.dims3()?.1, d };
         let tasks = Task::all(&self.mask, sizes, self.scale);
         let [dq, dk, dv] = with_slices([q, k, v, grad], |[q, k, v, grad]| {
             let parts = run(&tasks, |task| task.backward(q, k, v, grad));
-            let [mut dq, mut dk, mut dv] = [
-                vec![0f32; q.len()],
-                vec![0f32; k.len()],
-                vec![0f32; v.len()],
-            ];
+            let [mut dq, mut dk, mut dv] =
+                [vec![0f32; q.len()], vec![0f32; k.len()], vec![0f32; v.len()]];
             for (task, [queries, keys, values]) in tasks.iter().zip(&parts) {
                 task.add_queries(&mut dq, queries);
                 task.add_keys(&mut dk, keys);
@@ -282,11 +211,7 @@ impl CustomOp3 for Attention {
             Ok([dq, dk, dv])
         })?;
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((
-            Some(tensor(dq, q)?),
-            Some(tensor(dk, k)?),
-            Some(tensor(dv, v)?),
-        ))
+        Ok((Some(tensor(dq, q)?), Some(tensor(dk, k)?), Some(tensor(dv, v)?)))
     }
 }
 
@@ -306,29 +231,15 @@ pub fn attention(
     let (t, n, d) = q.dims3()?;
     let (s, m, dk) = k.dims3()?;
     if k.dims() != v.dims() || d != dk || m == 0 || n % m != 0 {
-        bail!(
-            "attention: q {:?}, k {:?}, v {:?} do not fit",
-            q.dims(),
-            k.dims(),
-            v.dims()
-        )
+        bail!("attention: q {:?}, k {:?}, v {:?} do not fit", q.dims(), k.dims(), v.dims())
     }
     if (mask.num_queries, mask.num_keys) != (t, s) {
-        bail!(
-            "attention: mask {}×{} for {t}×{s}",
-            mask.num_queries,
-            mask.num_keys
-        )
+        bail!("attention: mask {}×{} for {t}×{s}", mask.num_queries, mask.num_keys)
     }
     mask.validate()?;
     if is_fusable(q) {
-        let op = Attention {
-            mask: mask.clone(),
-            scale: scale as f32,
-        };
-        return q
-            .contiguous()?
-            .apply_op3(&k.contiguous()?, &v.contiguous()?, op);
+        let op = Attention { mask: mask.clone(), scale: scale as f32 };
+        return q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op);
     }
     composed(q, k, v, mask, scale)
 }
@@ -359,10 +270,7 @@ mod tests {
 
     fn check(mask: &AttnMask, n: usize, m: usize) -> Result<()> {
         let q = var(&[mask.num_queries, n, 8], 1)?;
-        let (k, v) = (
-            var(&[mask.num_keys, m, 8], 2)?,
-            var(&[mask.num_keys, m, 8], 3)?,
-        );
+        let (k, v) = (var(&[mask.num_keys, m, 8], 2)?, var(&[mask.num_keys, m, 8], 3)?);
         assert_same_gradients(
             &[&q, &k, &v],
             || attention(&q, &k, &v, mask, 0.35),
@@ -381,26 +289,10 @@ mod tests {
     #[test]
     fn equals_dense_attention_over_scattered_keys() -> Result<()> {
         let spans = vec![
-            AttnSpan {
-                queries: 0..3,
-                keys: vec![0..2, 4..7],
-                causal: true,
-            },
-            AttnSpan {
-                queries: 3..70,
-                keys: vec![1..2, 3..4, 7..90],
-                causal: false,
-            },
+            AttnSpan { queries: 0..3, keys: vec![0..2, 4..7], causal: true },
+            AttnSpan { queries: 3..70, keys: vec![1..2, 3..4, 7..90], causal: false },
         ];
-        check(
-            &AttnMask {
-                num_queries: 70,
-                num_keys: 90,
-                spans,
-            },
-            6,
-            2,
-        )
+        check(&AttnMask { num_queries: 70, num_keys: 90, spans }, 6, 2)
     }
 
     #[test]

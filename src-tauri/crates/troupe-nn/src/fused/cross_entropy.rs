@@ -45,11 +45,7 @@ impl CustomOp1 for CrossEntropy {
             });
             Ok(out)
         })?;
-        Ok(Some(Tensor::from_vec(
-            out,
-            logits.shape(),
-            logits.device(),
-        )?))
+        Ok(Some(Tensor::from_vec(out, logits.shape(), logits.device())?))
     }
 }
 
@@ -60,15 +56,10 @@ impl CustomOp1 for CrossEntropy {
 pub fn cross_entropy(logits: &Tensor, labels: &[u32]) -> Result<Tensor> {
     let (t, v) = logits.dims2()?;
     if labels.len() != t || labels.iter().any(|l| *l as usize >= v) {
-        candle_core::bail!(
-            "cross_entropy: {} labels for {t} rows of {v} logits",
-            labels.len()
-        )
+        candle_core::bail!("cross_entropy: {} labels for {t} rows of {v} logits", labels.len())
     }
     if is_fusable(logits) {
-        return logits.contiguous()?.apply_op1(CrossEntropy {
-            labels: labels.to_vec(),
-        });
+        return logits.contiguous()?.apply_op1(CrossEntropy { labels: labels.to_vec() });
     }
     let logits = logits.to_dtype(DType::F32)?;
     let log_probs = candle_nn::ops::log_softmax(&logits, D::Minus1)?;

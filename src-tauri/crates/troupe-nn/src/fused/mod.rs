@@ -31,9 +31,7 @@ fn is_fusable(xs: &Tensor) -> bool {
 
 /// The values of a contiguous f32 storage.
 fn f32_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let CpuStorage::F32(values) = storage else {
-        bail!("fused kernels take f32 values")
-    };
+    let CpuStorage::F32(values) = storage else { bail!("fused kernels take f32 values") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
         None => bail!("fused kernels take contiguous tensors"),
@@ -53,9 +51,7 @@ fn with_slices<const N: usize, T>(
     let guards: Vec<_> = owned.iter().map(Tensor::storage_and_layout).collect();
     let mut slices = [&[][..]; N];
     for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
-        let Storage::Cpu(storage) = &**storage else {
-            bail!("fused kernels run on the CPU")
-        };
+        let Storage::Cpu(storage) = &**storage else { bail!("fused kernels run on the CPU") };
         *slice = f32_slice(storage, layout)?;
     }
     f(slices)
@@ -67,20 +63,13 @@ fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync 
         return;
     }
     if out.len() < MIN_PARALLEL {
-        out.chunks_mut(width)
-            .enumerate()
-            .for_each(|(i, row)| f(i, row));
+        out.chunks_mut(width).enumerate().for_each(|(i, row)| f(i, row));
     } else {
         let rows = (MIN_PARALLEL / width).max(1);
-        out.par_chunks_mut(width * rows)
-            .enumerate()
-            .for_each(|(chunk, block)| {
-                let first = chunk * rows;
-                block
-                    .chunks_mut(width)
-                    .enumerate()
-                    .for_each(|(i, row)| f(first + i, row));
-            });
+        out.par_chunks_mut(width * rows).enumerate().for_each(|(chunk, block)| {
+            let first = chunk * rows;
+            block.chunks_mut(width).enumerate().for_each(|(i, row)| f(first + i, row));
+        });
     }
 }
 
@@ -101,11 +90,7 @@ pub(crate) mod check {
     /// Asserts equal shapes and a small largest difference.
     pub(crate) fn assert_close(got: &Tensor, want: &Tensor, tol: f32) -> Result<()> {
         assert_eq!(got.dims(), want.dims());
-        let worst = (got - want)?
-            .abs()?
-            .flatten_all()?
-            .max(0)?
-            .to_scalar::<f32>()?;
+        let worst = (got - want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
         assert!(worst <= tol, "largest difference {worst} exceeds {tol}");
         Ok(())
     }

@@ -12,12 +12,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     // Eight partial sums: vectorisable, and better rounded than one.
     let mut sums = [0f32; 8];
     let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = ca
-        .remainder()
-        .iter()
-        .zip(cb.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
+    let tail: f32 = ca.remainder().iter().zip(cb.remainder()).map(|(x, y)| x * y).sum();
     for (xs, ys) in ca.zip(cb) {
         for ((sum, x), y) in sums.iter_mut().zip(xs).zip(ys) {
             *sum += x * y;
@@ -103,11 +98,7 @@ impl CustomOp2 for RmsNorm {
 /// When the widths differ.
 pub fn rms_norm(xs: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if xs.dim(D::Minus1)? != weight.dims1()? {
-        candle_core::bail!(
-            "rms_norm: width {:?} and weight {:?}",
-            xs.dims(),
-            weight.dims()
-        )
+        candle_core::bail!("rms_norm: width {:?} and weight {:?}", xs.dims(), weight.dims())
     }
     if is_fusable(xs) {
         let op = RmsNorm { eps: eps as f32 };
@@ -132,10 +123,7 @@ pub fn layer_norm(xs: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resu
     }
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normed = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    normed
-        .to_dtype(xs.dtype())?
-        .broadcast_mul(weight)?
-        .broadcast_add(bias)
+    normed.to_dtype(xs.dtype())?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
 #[cfg(test)]
@@ -157,11 +145,6 @@ mod tests {
     fn layer_norm_equals_the_composed_form() -> Result<()> {
         let (x, w, b) = (var(&[40, 33], 1)?, var(&[33], 2)?, var(&[33], 3)?);
         let composed = || candle_nn::ops::layer_norm_slow(&x, &w, &b, 1e-6);
-        assert_same_gradients(
-            &[&x, &w, &b],
-            || layer_norm(&x, &w, &b, 1e-6),
-            composed,
-            5e-5,
-        )
+        assert_same_gradients(&[&x, &w, &b], || layer_norm(&x, &w, &b, 1e-6), composed, 5e-5)
     }
 }

@@ -66,11 +66,7 @@ impl CustomOp3 for Rope {
         let out = with_slices([grad, cos, sin], |[grad, cos, sin]| {
             Ok(rotate(grad, cos, sin, self.heads, half, -1.))
         })?;
-        Ok((
-            Some(Tensor::from_vec(out, xs.shape(), xs.device())?),
-            None,
-            None,
-        ))
+        Ok((Some(Tensor::from_vec(out, xs.shape(), xs.device())?), None, None))
     }
 }
 

@@ -1,0 +1,304 @@
+//! What the page may ask for: unpack, call the studio, hand over.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use serde::Deserialize;
+use tauri::{AppHandle, State, Wry, ipc::Channel, ipc::Invoke};
+use troupe_api::{
+    ApiError, ApiResult, ChatSink, ErrorCode, Studio,
+    wire::{
+        AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
+        ChatEvent, ChatSummary, FindingItem, ImportOutcome, MessageItem, PictureItem, Regenerate,
+        RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, StartTraining, Started,
+        TrainingPlan,
+    },
+};
+
+use crate::dialogs;
+
+type Shared<'a> = State<'a, Studio>;
+
+/// All commands.
+pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
+    tauri::generate_handler![
+        app_status,
+        list_characters,
+        get_character,
+        create_character,
+        update_character,
+        delete_character,
+        restore_character,
+        pick_pictures,
+        pick_folder,
+        add_picture_paths,
+        add_picture_bytes,
+        update_picture,
+        remove_picture,
+        restore_picture,
+        save_scenes,
+        import_rolescape,
+        check_character,
+        list_chats,
+        create_chat,
+        get_chat,
+        rename_chat,
+        delete_chat,
+        restore_chat,
+        select_alternative,
+        edit_message,
+        search_chats,
+        send_message,
+        regenerate,
+        stop_generation,
+        training_plan,
+        start_training,
+        pause_run,
+        resume_run,
+        stop_run,
+        list_runs,
+        get_run,
+    ]
+}
+
+#[tauri::command(async)]
+fn app_status(studio: Shared<'_>) -> AppStatus {
+    studio.status()
+}
+
+#[tauri::command(async)]
+fn list_characters(studio: Shared<'_>) -> ApiResult<Vec<CharacterSummary>> {
+    studio.list_characters()
+}
+
+#[tauri::command(async)]
+fn get_character(studio: Shared<'_>, id: &str) -> ApiResult<CharacterDetail> {
+    studio.character(id)
+}
+
+#[tauri::command(async)]
+fn create_character(studio: Shared<'_>, draft: CharacterDraft) -> ApiResult<CharacterDetail> {
+    studio.create_character(draft)
+}
+
+#[tauri::command(async)]
+fn update_character(
+    studio: Shared<'_>,
+    id: &str,
+    draft: CharacterDraft,
+) -> ApiResult<CharacterDetail> {
+    studio.update_character(id, draft)
+}
+
+#[tauri::command(async)]
+fn delete_character(studio: Shared<'_>, id: &str) -> ApiResult<String> {
+    studio.delete_character(id)
+}
+
+#[tauri::command(async)]
+fn restore_character(studio: Shared<'_>, trash_id: &str) -> ApiResult<CharacterDetail> {
+    studio.restore_character(trash_id)
+}
+
+#[tauri::command(async)]
+fn pick_pictures(app: AppHandle) -> Vec<PathBuf> {
+    dialogs::pick_pictures(&app)
+}
+
+#[tauri::command(async)]
+fn pick_folder(app: AppHandle) -> Option<PathBuf> {
+    dialogs::pick_folder(&app)
+}
+
+#[tauri::command(async)]
+fn add_picture_paths(
+    studio: Shared<'_>,
+    id: &str,
+    paths: Vec<PathBuf>,
+) -> ApiResult<AddedPictures> {
+    studio.add_picture_files(id, &paths)
+}
+
+/// A dropped or pasted picture.
+#[derive(Debug, Deserialize)]
+struct PictureBytes {
+    name: String,
+    base64: String,
+}
+
+#[tauri::command(async)]
+fn add_picture_bytes(
+    studio: Shared<'_>,
+    id: &str,
+    items: Vec<PictureBytes>,
+) -> ApiResult<AddedPictures> {
+    let decode = |item: PictureBytes| {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(&item.base64);
+        bytes.map(|bytes| (item.name, bytes)).map_err(|e| {
+            let message = format!("a picture arrived damaged: {e}");
+            ApiError::new(ErrorCode::BadRequest, message, "Add it as a file instead.")
+        })
+    };
+    let items = items.into_iter().map(decode).collect::<ApiResult<Vec<_>>>()?;
+    studio.add_picture_bytes(id, &items)
+}
+
+#[tauri::command(async)]
+fn update_picture(
+    studio: Shared<'_>,
+    id: &str,
+    picture: PictureItem,
+) -> ApiResult<CharacterDetail> {
+    studio.update_picture(id, &picture)
+}
+
+#[tauri::command(async)]
+fn remove_picture(studio: Shared<'_>, id: &str, picture_id: &str) -> ApiResult<CharacterDetail> {
+    studio.remove_picture(id, picture_id)
+}
+
+#[tauri::command(async)]
+fn restore_picture(studio: Shared<'_>, id: &str, picture_id: &str) -> ApiResult<CharacterDetail> {
+    studio.restore_picture(id, picture_id)
+}
+
+#[tauri::command(async)]
+fn save_scenes(
+    studio: Shared<'_>,
+    id: &str,
+    scenes: Vec<SceneItem>,
+) -> ApiResult<CharacterDetail> {
+    studio.save_scenes(id, scenes)
+}
+
+#[tauri::command(async)]
+fn import_rolescape(studio: Shared<'_>, folder: PathBuf) -> ApiResult<ImportOutcome> {
+    studio.import_rolescape(&folder, None)
+}
+
+#[tauri::command(async)]
+fn check_character(studio: Shared<'_>, id: &str) -> ApiResult<Vec<FindingItem>> {
+    studio.check_character(id)
+}
+
+#[tauri::command(async)]
+fn list_chats(studio: Shared<'_>, character_id: Option<&str>) -> ApiResult<Vec<ChatSummary>> {
+    studio.list_chats(character_id)
+}
+
+#[tauri::command(async)]
+fn create_chat(studio: Shared<'_>, character_id: &str) -> ApiResult<ChatDetail> {
+    studio.create_chat(character_id)
+}
+
+#[tauri::command(async)]
+fn get_chat(studio: Shared<'_>, chat_id: &str) -> ApiResult<ChatDetail> {
+    studio.chat(chat_id)
+}
+
+#[tauri::command(async)]
+fn rename_chat(studio: Shared<'_>, chat_id: &str, title: &str) -> ApiResult<()> {
+    studio.rename_chat(chat_id, title)
+}
+
+#[tauri::command(async)]
+fn delete_chat(studio: Shared<'_>, chat_id: &str) -> ApiResult<()> {
+    studio.delete_chat(chat_id)
+}
+
+#[tauri::command(async)]
+fn restore_chat(studio: Shared<'_>, chat_id: &str) -> ApiResult<()> {
+    studio.restore_chat(chat_id)
+}
+
+#[tauri::command(async)]
+fn select_alternative(studio: Shared<'_>, message_id: &str) -> ApiResult<ChatDetail> {
+    studio.select_alternative(message_id)
+}
+
+#[tauri::command(async)]
+fn edit_message(studio: Shared<'_>, message_id: &str, text: &str) -> ApiResult<MessageItem> {
+    studio.edit_message(message_id, text)
+}
+
+#[tauri::command(async)]
+fn search_chats(
+    studio: Shared<'_>,
+    words: &str,
+    chat_id: Option<&str>,
+) -> ApiResult<Vec<SearchResult>> {
+    studio.search_chats(words, chat_id)
+}
+
+/// Hands events to the page. A page that is gone misses them; the store holds the truth.
+fn sink(events: Channel<ChatEvent>) -> ChatSink {
+    Box::new(move |event| {
+        if let Err(error) = events.send(event) {
+            tracing::debug!("the page did not take an event: {error}");
+        }
+    })
+}
+
+#[tauri::command(async)]
+fn send_message(
+    studio: Shared<'_>,
+    request: SendMessage,
+    events: Channel<ChatEvent>,
+) -> ApiResult<Started> {
+    studio.send_message(request, sink(events))
+}
+
+#[tauri::command(async)]
+fn regenerate(
+    studio: Shared<'_>,
+    message_id: &str,
+    what: Regenerate,
+    seed: Option<u32>,
+    events: Channel<ChatEvent>,
+) -> ApiResult<Started> {
+    studio.regenerate(message_id, what, seed, sink(events))
+}
+
+#[tauri::command(async)]
+fn stop_generation(studio: Shared<'_>, generation_id: &str) {
+    studio.stop(generation_id);
+}
+
+#[tauri::command(async)]
+fn training_plan(
+    studio: Shared<'_>,
+    character_id: &str,
+    num_steps: Option<usize>,
+) -> ApiResult<TrainingPlan> {
+    studio.training_plan(character_id, num_steps)
+}
+
+#[tauri::command(async)]
+fn start_training(studio: Shared<'_>, request: StartTraining) -> ApiResult<RunSummary> {
+    studio.start_training(&request)
+}
+
+#[tauri::command(async)]
+fn pause_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
+    studio.pause_run(id)
+}
+
+#[tauri::command(async)]
+fn resume_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
+    studio.resume_run(id)
+}
+
+#[tauri::command(async)]
+fn stop_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
+    studio.stop_run(id)
+}
+
+#[tauri::command(async)]
+fn list_runs(studio: Shared<'_>, character_id: Option<&str>) -> ApiResult<Vec<RunSummary>> {
+    studio.list_runs(character_id)
+}
+
+#[tauri::command(async)]
+fn get_run(studio: Shared<'_>, id: &str) -> ApiResult<RunDetail> {
+    studio.run(id)
+}

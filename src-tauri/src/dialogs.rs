@@ -1,0 +1,36 @@
+//! File dialogs of the system.
+//!
+//! A native dialog cannot be driven from outside, so window tests name the answer beforehand in
+//! `TROUPE_TEST_DIALOG`: paths with a line break between them.
+
+use std::path::PathBuf;
+
+use tauri::{AppHandle, Runtime};
+use tauri_plugin_dialog::{DialogExt as _, FilePath};
+
+/// Picture formats that can be added.
+const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+fn prepared() -> Option<Vec<PathBuf>> {
+    let answer = std::env::var("TROUPE_TEST_DIALOG").ok()?;
+    Some(answer.lines().filter(|line| !line.is_empty()).map(PathBuf::from).collect())
+}
+
+fn paths(picked: Vec<FilePath>) -> Vec<PathBuf> {
+    picked.into_iter().filter_map(|file| file.into_path().ok()).collect()
+}
+
+/// Lets the person choose picture files; empty when they chose none.
+pub(crate) fn pick_pictures<R: Runtime>(app: &AppHandle<R>) -> Vec<PathBuf> {
+    prepared().unwrap_or_else(|| {
+        let dialog = app.dialog().file().add_filter("PNG, JPEG, WebP", &PICTURES);
+        paths(dialog.blocking_pick_files().unwrap_or_default())
+    })
+}
+
+/// Lets the person choose a folder.
+pub(crate) fn pick_folder<R: Runtime>(app: &AppHandle<R>) -> Option<PathBuf> {
+    prepared()
+        .unwrap_or_else(|| paths(app.dialog().file().blocking_pick_folder().into_iter().collect()))
+        .pop()
+}
