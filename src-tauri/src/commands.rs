@@ -163,11 +163,7 @@ fn restore_picture(studio: Shared<'_>, id: &str, picture_id: &str) -> ApiResult<
 }
 
 #[tauri::command(async)]
-fn save_scenes(
-    studio: Shared<'_>,
-    id: &str,
-    scenes: Vec<SceneItem>,
-) -> ApiResult<CharacterDetail> {
+fn save_scenes(studio: Shared<'_>, id: &str, scenes: Vec<SceneItem>) -> ApiResult<CharacterDetail> {
     studio.save_scenes(id, scenes)
 }
 

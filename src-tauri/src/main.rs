@@ -77,8 +77,8 @@ fn worker() -> Option<PathBuf> {
 
 /// Log to standard error and to a file a day under the data folder; stops when dropped.
 fn start_log(home: &Path) -> Option<tracing_appender::non_blocking::WorkerGuard> {
-    let filter =
-        EnvFilter::try_from_env("TROUPE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,troupe=info"));
+    let filter = EnvFilter::try_from_env("TROUPE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,troupe=info"));
     let file = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix("troupe")

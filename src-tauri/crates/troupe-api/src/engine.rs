@@ -118,9 +118,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || serve(&work, &published))
-            .map_err(|e| {
-                ApiError::new(ErrorCode::Internal, format!("no engine thread: {e}"), "")
-            })?;
+            .map_err(|e| ApiError::new(ErrorCode::Internal, format!("no engine thread: {e}"), ""))?;
         Ok(Self { queue, facts })
     }
 

@@ -80,6 +80,14 @@ enum Command {
     /// Ask a character a question, perhaps about a picture.
     #[command(after_help = "Example: troupe ask Marzipan \"What do you sell?\"")]
     Ask(chat::AskArguments),
+    /// Train a base's generation expert on captioned pictures.
+    #[command(
+        after_help = "Example: troupe pretrain generation --model my-model --data pictures --held held --out run --steps 6000"
+    )]
+    Pretrain {
+        #[command(subcommand)]
+        stage: train::PretrainStage,
+    },
     /// Look at base models.
     #[command(after_help = "Example: troupe model inspect assets/models/mini")]
     Model {
@@ -138,7 +146,21 @@ enum ModelAction {
     },
 }
 
+/// `mi_option_purge_delay` of mimalloc.h (versions 2 and 3), which the bindings leave out.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// Keeps freed pages instead of giving them back to the system: a training step allocates and frees
+/// the same gigabytes again and again, and fresh pages cost more than the arithmetic on them.
+fn keep_freed_pages() {
+    #[expect(unsafe_code, reason = "the allocator's options are a C function")]
+    // SAFETY: sets one integer option; mimalloc documents it as callable at any time.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, -1);
+    }
+}
+
 fn main() -> ExitCode {
+    keep_freed_pages();
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TROUPE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
@@ -201,6 +223,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             }
         }
         Command::Train(arguments) => return train::train(&open()?, &arguments, output),
+        Command::Pretrain { stage } => {
+            return train::pretrain(&stage, options.model_dir.as_deref(), output);
+        }
         Command::TrainWorker { run } => return train::worker(&run, output),
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,

@@ -10,10 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use troupe_api::{Studio, wire::StartTraining};
-use troupe_train::events::{Control, Outcome, TrainEvent};
+use troupe_api::{ApiError, Studio, wire::StartTraining};
+use troupe_train::{
+    events::{Control, Outcome, TrainEvent},
+    pretrain::PretrainJob,
+};
 
 use crate::output::Output;
 
@@ -66,14 +69,7 @@ pub(crate) fn train(
             seed: Some(arguments.seed),
         })?
     };
-    let interrupts = Arc::new(AtomicUsize::new(0));
-    let seen = interrupts.clone();
-    ctrlc::set_handler(move || {
-        if seen.fetch_add(1, Ordering::Relaxed) > 0 {
-            std::process::exit(130);
-        }
-    })
-    .context("listening for Ctrl-C")?;
+    let interrupts = interrupts()?;
     if !output.json {
         output.note(&format!("run folder: {}", run.display()));
         output.note("Ctrl-C pauses after this step; a second one ends at once.");
@@ -89,6 +85,85 @@ pub(crate) fn train(
         Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
         Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
         Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Counts interrupts: the first asks for a pause, the second ends the process at once.
+fn interrupts() -> Result<Arc<AtomicUsize>> {
+    let interrupts = Arc::new(AtomicUsize::new(0));
+    let seen = interrupts.clone();
+    ctrlc::set_handler(move || {
+        if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+            std::process::exit(130);
+        }
+    })
+    .context("listening for Ctrl-C")?;
+    Ok(interrupts)
+}
+
+/// A stage of making a base model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PretrainStage {
+    /// The generation expert, by flow matching on captioned pictures.
+    Generation {
+        /// Folder with `pictures.rgb` and `captions.jsonl` to learn from.
+        #[arg(long)]
+        data: PathBuf,
+        /// The same with pictures that are kept back.
+        #[arg(long)]
+        held: PathBuf,
+        /// The run's folder; an unfinished run in it goes on.
+        #[arg(long)]
+        out: PathBuf,
+        /// Optimiser steps.
+        #[arg(long, default_value_t = PretrainJob::default().num_steps)]
+        steps: usize,
+        /// Captions per step, each with two noise draws.
+        #[arg(long, default_value_t = PretrainJob::default().captions)]
+        captions: usize,
+        /// Peak learning rate.
+        #[arg(long, default_value_t = PretrainJob::default().learning_rate)]
+        rate: f64,
+        /// Steps between sample sheets.
+        #[arg(long, default_value_t = PretrainJob::default().sample_every)]
+        sample_every: usize,
+        /// Seed of all choices.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+pub(crate) fn pretrain(
+    stage: &PretrainStage,
+    model: Option<&Path>,
+    output: &Output,
+) -> Result<ExitCode> {
+    let PretrainStage::Generation { data, held, out, steps, captions, rate, sample_every, seed } =
+        stage;
+    let model_dir = model.context("name the base model's folder with --model")?.to_path_buf();
+    let job = PretrainJob {
+        model_dir,
+        data_dir: data.clone(),
+        held_dir: held.clone(),
+        run_dir: out.clone(),
+        seed: *seed,
+        num_steps: *steps,
+        captions: *captions,
+        learning_rate: *rate,
+        sample_every: *sample_every,
+        ..PretrainJob::default()
+    };
+    let (interrupts, bar) = (interrupts()?, output.progress(0));
+    let outcome = troupe_train::pretrain::run(&job, &mut |event| {
+        show(&event, &bar, output);
+        if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
+    })
+    .map_err(ApiError::from)?;
+    bar.finish_and_clear();
+    output.result(&json!({"type": "result", "outcome": outcome, "run": out}), || {
+        let file = out.join(troupe_train::pretrain::GENERATION_FILE);
+        format!("{outcome:?}. The weights so far: {}", file.display())
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -142,11 +142,10 @@ fn push_range(ranges: &mut Vec<Range<usize>>, next: Range<usize>) {
 }
 
 fn build_mask(blocks: &[Block], past: &[PastKeys], view: View) -> AttnMask {
-    let past_range =
-        |sample: usize| {
-            past.get(sample)
-                .map_or(0..0, |p| if view == View::All { p.all.clone() } else { p.und.clone() })
-        };
+    let past_range = |sample: usize| {
+        past.get(sample)
+            .map_or(0..0, |p| if view == View::All { p.all.clone() } else { p.und.clone() })
+    };
     let offset = (0..past.len()).map(|s| past_range(s).end).max().unwrap_or(0);
     let num_new: usize = blocks.iter().map(|b| b.num_in(view)).sum();
     let block_rows = rows(blocks, view);

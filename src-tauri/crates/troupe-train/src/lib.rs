@@ -6,6 +6,7 @@
 //! | [`recipe`] | the numbers of a run, with presets |
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
+//! | [`pretrain`] | the generation expert of a new base, from captioned pictures |
 //! | [`checkpoint`] | whole checkpoints, resumable to the bit |
 //! | [`events`] | what a run tells and how it is steered |
 //! | [`init`] | fresh weights of a new base |
@@ -17,6 +18,7 @@ pub mod error;
 pub mod events;
 pub mod golden;
 pub mod init;
+pub mod pretrain;
 pub mod recipe;
 pub mod sequence;
 pub mod sft;

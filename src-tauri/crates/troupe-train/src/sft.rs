@@ -82,7 +82,7 @@ struct State {
 }
 
 /// Weights of the generation side, which are trained in full.
-fn is_generation(name: &str) -> bool {
+pub(crate) fn is_generation(name: &str) -> bool {
     ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"].iter().any(|part| name.contains(part))
 }
 

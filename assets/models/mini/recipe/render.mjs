@@ -1,0 +1,70 @@
+// Renders pictures with exact captions: parametric avatars and 3D emoji.
+//
+//   node render.mjs <folder> [--count 16000] [--seed 1] [--size 128]
+//
+// Writes `pictures.rgb` (count × size × size × 3 bytes, row by row) and `captions.jsonl`
+// (one {"caption", "source"} a line, in the same order).
+import fs from 'node:fs';
+import path from 'node:path';
+import { createRequire } from 'node:module';
+import { createAvatar } from '@dicebear/core';
+import * as collection from '@dicebear/collection';
+import { Resvg } from '@resvg/resvg-js';
+import sharp from 'sharp';
+import emoji from 'unicode-emoji-json' with { type: 'json' };
+import { BACKGROUNDS, STYLES, avatar, object } from './captions.mjs';
+
+const [folder, ...rest] = process.argv.slice(2);
+if (!folder) { console.error('usage: node render.mjs <folder> [--count N] [--seed S] [--size P]'); process.exit(2); }
+const option = (name, value) => { const at = rest.indexOf(`--${name}`); return at < 0 ? value : Number(rest[at + 1]); };
+const count = option('count', 16000); const size = option('size', 128);
+
+/** A small seeded generator (mulberry32), so that a recipe gives the same pictures everywhere. */
+function generator(seed) {
+  let a = seed >>> 0;
+  return () => { a = (a + 0x6d2b79f5) >>> 0; let t = a; t = Math.imul(t ^ (t >>> 15), t | 1); t ^= t + Math.imul(t ^ (t >>> 7), t | 61); return ((t ^ (t >>> 14)) >>> 0) / 4294967296; };
+}
+const random = generator(option('seed', 1));
+
+const require = createRequire(import.meta.url);
+const assets = path.join(path.dirname(require.resolve('@lobehub/fluent-emoji-3d/package.json')), 'assets');
+const GROUPS = { 'Smileys & Emotion': 3, 'People & Body': 0.5, 'Animals & Nature': 5, 'Food & Drink': 3, 'Travel & Places': 2.5, Activities: 2, Objects: 1.5 };
+const emojis = Object.entries(emoji).flatMap(([symbol, { name, group }]) => {
+  if (!(group in GROUPS)) return [];
+  const code = [...symbol].map((c) => c.codePointAt(0).toString(16).padStart(4, '0')).join('-');
+  const file = [code, code.replace(/-fe0f/g, '')].map((c) => path.join(assets, `${c}.webp`)).find(fs.existsSync);
+  return file ? [{ name, group, file, weight: GROUPS[group] }] : [];
+});
+const total = emojis.reduce((sum, e) => sum + e.weight, 0);
+function pickEmoji() { let at = random() * total; for (const e of emojis) { at -= e.weight; if (at <= 0) return e; } return emojis[0]; }
+
+async function drawEmoji() {
+  const chosen = pickEmoji();
+  const ground = Object.keys(BACKGROUNDS)[Math.floor(random() * Object.keys(BACKGROUNDS).length)];
+  const side = Math.round(size * (0.7 + 0.28 * random()));
+  const place = () => Math.round((size - side) * random());
+  let picture = sharp(chosen.file).resize(side, side);
+  if (random() < 0.5) picture = picture.flop();
+  const rgb = await sharp({ create: { width: size, height: size, channels: 3, background: `#${BACKGROUNDS[ground]}` } })
+    .composite([{ input: await picture.png().toBuffer(), left: place(), top: place() }]).removeAlpha().raw().toBuffer();
+  return { rgb, caption: object(random, chosen.name, chosen.group, ground), source: 'fluent-emoji-3d' };
+}
+
+async function drawAvatar() {
+  const names = ['avataaars', 'avataaars', 'bigSmile', 'toonHead', 'personas', 'micah', 'adventurer'].filter((n) => n in STYLES);
+  const style = names[Math.floor(random() * names.length)];
+  const { options, caption } = avatar(random, style);
+  const svg = createAvatar(collection[style], { ...options, seed: String(random()), size }).toString();
+  const image = new Resvg(svg, { fitTo: { mode: 'width', value: size }, background: 'white' }).render();
+  const rgb = await sharp(Buffer.from(image.pixels), { raw: { width: image.width, height: image.height, channels: 4 } }).removeAlpha().raw().toBuffer();
+  return { rgb, caption, source: `dicebear/${style}` };
+}
+
+fs.mkdirSync(folder, { recursive: true });
+const pictures = fs.openSync(path.join(folder, 'pictures.rgb'), 'w');
+const captions = fs.openSync(path.join(folder, 'captions.jsonl'), 'w');
+for (let i = 0; i < count; i++) {
+  const { rgb, caption, source } = random() < 0.5 ? await drawEmoji() : await drawAvatar();
+  fs.writeSync(pictures, rgb); fs.writeSync(captions, `${JSON.stringify({ caption, source })}\n`);
+  if ((i + 1) % 1000 === 0) console.error(`${i + 1} / ${count}`);
+}
