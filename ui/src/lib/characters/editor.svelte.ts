@@ -1,0 +1,139 @@
+/** A character being edited: what was typed is kept and saved a moment later. */
+import type { ApiError } from '../ipc/bindings/ApiError';
+import type { CharacterDetail } from '../ipc/bindings/CharacterDetail';
+import type { CharacterDraft } from '../ipc/bindings/CharacterDraft';
+import type { PictureItem } from '../ipc/bindings/PictureItem';
+import type { SceneItem } from '../ipc/bindings/SceneItem';
+import { asApiError, type Client, type PictureBytes } from '../ipc/client';
+
+export type SaveState = 'saved' | 'dirty' | 'saving' | 'failed';
+
+const SAVE_AFTER_MS = 700;
+
+export class CharacterEditor {
+  detail = $state<CharacterDetail>() as CharacterDetail;
+  draft = $state<CharacterDraft>() as CharacterDraft;
+  scenes = $state<SceneItem[]>([]);
+  saveState = $state<SaveState>('saved');
+  error = $state<ApiError | null>(null);
+  refused = $state<string[]>([]);
+  #draftDirty = false;
+  #scenesDirty = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #work: Promise<void> = Promise.resolve();
+
+  /** `onChange` hears of every saved state; the id is new when a bundled character was copied. */
+  constructor(
+    readonly client: Client,
+    detail: CharacterDetail,
+    readonly onChange: (detail: CharacterDetail, oldId: string) => void,
+  ) {
+    this.detail = detail;
+    this.draft = structuredClone(detail.draft);
+    this.scenes = structuredClone(detail.scenes);
+  }
+
+  get id(): string {
+    return this.detail.id;
+  }
+
+  touchDraft(): void {
+    this.#draftDirty = true;
+    this.#later();
+  }
+
+  touchScenes(): void {
+    this.#scenesDirty = true;
+    this.#later();
+  }
+
+  #later(): void {
+    this.saveState = 'dirty';
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.flush(), SAVE_AFTER_MS);
+  }
+
+  /** Saves what is unsaved, after everything that is under way. */
+  flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    return this.#queue(async () => {
+      if (!this.#draftDirty && !this.#scenesDirty) return;
+      this.saveState = 'saving';
+      const [draft, scenes] = [this.#draftDirty, this.#scenesDirty];
+      try {
+        if (draft) {
+          this.#draftDirty = false;
+          this.#take(await this.client.updateCharacter(this.id, $state.snapshot(this.draft)));
+        }
+        if (scenes) {
+          this.#scenesDirty = false;
+          const saved = await this.client.saveScenes(this.id, $state.snapshot(this.scenes));
+          this.#take(saved);
+          // New scenes received their ids; text typed meanwhile stays.
+          this.scenes.forEach((scene, i) => (scene.id ||= saved.scenes[i]?.id ?? ''));
+        }
+        this.error = null;
+        this.saveState = this.#draftDirty || this.#scenesDirty ? 'dirty' : 'saved';
+      } catch (error) {
+        this.#draftDirty ||= draft;
+        this.#scenesDirty ||= scenes;
+        this.error = asApiError(error);
+        this.saveState = 'failed';
+      }
+    });
+  }
+
+  async addPaths(paths: string[]): Promise<void> {
+    if (paths.length === 0) return;
+    await this.#pictures(async () => {
+      const added = await this.client.addPicturePaths(this.id, paths);
+      this.refused = added.refused;
+      return added.character;
+    });
+  }
+
+  async addBytes(items: PictureBytes[]): Promise<void> {
+    if (items.length === 0) return;
+    await this.#pictures(async () => {
+      const added = await this.client.addPictureBytes(this.id, items);
+      this.refused = added.refused;
+      return added.character;
+    });
+  }
+
+  updatePicture(picture: PictureItem): Promise<void> {
+    return this.#pictures(() => this.client.updatePicture(this.id, picture));
+  }
+
+  removePicture(pictureId: string): Promise<void> {
+    return this.#pictures(() => this.client.removePicture(this.id, pictureId));
+  }
+
+  restorePicture(pictureId: string): Promise<void> {
+    return this.#pictures(() => this.client.restorePicture(this.id, pictureId));
+  }
+
+  async #pictures(work: () => Promise<CharacterDetail>): Promise<void> {
+    await this.flush();
+    let failure: unknown;
+    await this.#queue(async () => {
+      try {
+        this.#take(await work());
+      } catch (error) {
+        failure = error;
+      }
+    });
+    if (failure) throw failure;
+  }
+
+  #take(detail: CharacterDetail): void {
+    const old = this.detail.id;
+    this.detail = detail;
+    this.onChange(detail, old);
+  }
+
+  #queue(work: () => Promise<void>): Promise<void> {
+    this.#work = this.#work.then(work, work);
+    return this.#work;
+  }
+}

@@ -1,0 +1,105 @@
+/** The only door to the Rust side. Everything else receives a `Client`. */
+import { Channel, convertFileSrc, invoke } from '@tauri-apps/api/core';
+import type { AddedPictures } from './bindings/AddedPictures';
+import type { ApiError } from './bindings/ApiError';
+import type { AppStatus } from './bindings/AppStatus';
+import type { CharacterDetail } from './bindings/CharacterDetail';
+import type { CharacterDraft } from './bindings/CharacterDraft';
+import type { CharacterSummary } from './bindings/CharacterSummary';
+import type { ChatDetail } from './bindings/ChatDetail';
+import type { ChatEvent } from './bindings/ChatEvent';
+import type { ChatSummary } from './bindings/ChatSummary';
+import type { FindingItem } from './bindings/FindingItem';
+import type { ImportOutcome } from './bindings/ImportOutcome';
+import type { MessageItem } from './bindings/MessageItem';
+import type { PictureItem } from './bindings/PictureItem';
+import type { Regenerate } from './bindings/Regenerate';
+import type { RunDetail } from './bindings/RunDetail';
+import type { RunSummary } from './bindings/RunSummary';
+import type { SceneItem } from './bindings/SceneItem';
+import type { SearchResult } from './bindings/SearchResult';
+import type { SendMessage } from './bindings/SendMessage';
+import type { Started } from './bindings/Started';
+import type { StartTraining } from './bindings/StartTraining';
+import type { TrainingPlan } from './bindings/TrainingPlan';
+
+export type OnChatEvent = (event: ChatEvent) => void;
+export type PictureBytes = { name: string; base64: string };
+
+function call<T>(command: string, args: Record<string, unknown> = {}): Promise<T> {
+  return invoke<T>(command, args);
+}
+
+function channel(on: OnChatEvent): Channel<ChatEvent> {
+  const events = new Channel<ChatEvent>();
+  events.onmessage = on;
+  return events;
+}
+
+export const client = {
+  appStatus: () => call<AppStatus>('app_status'),
+
+  listCharacters: () => call<CharacterSummary[]>('list_characters'),
+  getCharacter: (id: string) => call<CharacterDetail>('get_character', { id }),
+  createCharacter: (draft: CharacterDraft) => call<CharacterDetail>('create_character', { draft }),
+  updateCharacter: (id: string, draft: CharacterDraft) =>
+    call<CharacterDetail>('update_character', { id, draft }),
+  deleteCharacter: (id: string) => call<string>('delete_character', { id }),
+  restoreCharacter: (trashId: string) => call<CharacterDetail>('restore_character', { trashId }),
+  pickPictures: () => call<string[]>('pick_pictures'),
+  pickFolder: () => call<string | null>('pick_folder'),
+  addPicturePaths: (id: string, paths: string[]) => call<AddedPictures>('add_picture_paths', { id, paths }),
+  addPictureBytes: (id: string, items: PictureBytes[]) =>
+    call<AddedPictures>('add_picture_bytes', { id, items }),
+  updatePicture: (id: string, picture: PictureItem) =>
+    call<CharacterDetail>('update_picture', { id, picture }),
+  removePicture: (id: string, pictureId: string) =>
+    call<CharacterDetail>('remove_picture', { id, pictureId }),
+  restorePicture: (id: string, pictureId: string) =>
+    call<CharacterDetail>('restore_picture', { id, pictureId }),
+  saveScenes: (id: string, scenes: SceneItem[]) => call<CharacterDetail>('save_scenes', { id, scenes }),
+  importRolescape: (folder: string) => call<ImportOutcome>('import_rolescape', { folder }),
+  checkCharacter: (id: string) => call<FindingItem[]>('check_character', { id }),
+
+  listChats: (characterId: string | null) => call<ChatSummary[]>('list_chats', { characterId }),
+  createChat: (characterId: string) => call<ChatDetail>('create_chat', { characterId }),
+  getChat: (chatId: string) => call<ChatDetail>('get_chat', { chatId }),
+  renameChat: (chatId: string, title: string) => call<null>('rename_chat', { chatId, title }),
+  deleteChat: (chatId: string) => call<null>('delete_chat', { chatId }),
+  restoreChat: (chatId: string) => call<null>('restore_chat', { chatId }),
+  selectAlternative: (messageId: string) => call<ChatDetail>('select_alternative', { messageId }),
+  editMessage: (messageId: string, text: string) => call<MessageItem>('edit_message', { messageId, text }),
+  searchChats: (words: string, chatId: string | null) =>
+    call<SearchResult[]>('search_chats', { words, chatId }),
+  sendMessage: (request: SendMessage, on: OnChatEvent) =>
+    call<Started>('send_message', { request, events: channel(on) }),
+  regenerate: (messageId: string, what: Regenerate, seed: number | null, on: OnChatEvent) =>
+    call<Started>('regenerate', { messageId, what, seed, events: channel(on) }),
+  stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
+
+  trainingPlan: (characterId: string, numSteps: number | null) =>
+    call<TrainingPlan>('training_plan', { characterId, numSteps }),
+  startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
+  pauseRun: (id: string) => call<null>('pause_run', { id }),
+  resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
+  stopRun: (id: string) => call<null>('stop_run', { id }),
+  listRuns: (characterId: string | null) => call<RunSummary[]>('list_runs', { characterId }),
+  getRun: (id: string) => call<RunDetail>('get_run', { id }),
+
+  characterPicture: (id: string, pictureId: string) =>
+    convertFileSrc(`character/${id}/${pictureId}`, 'troupe-picture'),
+  chatPicture: (pictureId: string) => convertFileSrc(`chat/${pictureId}`, 'troupe-picture'),
+  runPicture: (runId: string, file: string) => convertFileSrc(`run/${runId}/${file}`, 'troupe-picture'),
+};
+
+/** What the Rust side offers; tests hand in their own. */
+export type Client = typeof client;
+
+/** Any thrown value as an error with message and hint. */
+export function asApiError(error: unknown): ApiError {
+  if (typeof error === 'object' && error !== null && 'message' in error) {
+    const { code, message, hint } = error as Partial<ApiError>;
+    return { code: code ?? 'internal', message: String(message), hint: hint ?? '' };
+  }
+  return { code: 'internal', message: String(error), hint: '' };
+}

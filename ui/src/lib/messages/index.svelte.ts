@@ -1,0 +1,33 @@
+import { en, type Catalogue, type Key } from './en';
+import { zhHans } from './zh-Hans';
+import { zhHant } from './zh-Hant';
+
+export const languages = { en: 'English', 'zh-Hans': '简体中文', 'zh-Hant': '繁體中文' } as const;
+export type Language = keyof typeof languages;
+
+const catalogues: Record<Language, Partial<Catalogue>> = { en, 'zh-Hans': zhHans, 'zh-Hant': zhHant };
+const state = $state<{ language: Language }>({ language: initial() });
+
+function initial(): Language {
+  const kept = globalThis.localStorage?.getItem('language');
+  if (kept && kept in languages) return kept as Language;
+  const wanted = globalThis.navigator?.language ?? 'en';
+  if (/^zh-(TW|HK|MO|Hant)/i.test(wanted)) return 'zh-Hant';
+  return wanted.startsWith('zh') ? 'zh-Hans' : 'en';
+}
+
+export function language(): Language {
+  return state.language;
+}
+
+export function setLanguage(value: Language): void {
+  state.language = value;
+  globalThis.localStorage?.setItem('language', value);
+  document.documentElement.lang = value;
+}
+
+/** The words of `key` with `{name}` parts filled in. */
+export function t(key: Key, values: Record<string, string | number> = {}): string {
+  const text = catalogues[state.language][key] ?? en[key];
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+}

@@ -1,0 +1,62 @@
+/** Runs of teaching: the one that is shown, and all of them. */
+import type { RunDetail } from '../ipc/bindings/RunDetail';
+import type { RunSummary } from '../ipc/bindings/RunSummary';
+import type { Client } from '../ipc/client';
+
+const POLL_MS = 1000;
+
+/** True while a process works on the run. */
+export function isActive(run: RunSummary): boolean {
+  return run.status === 'running' || run.status === 'waiting';
+}
+
+export class RunWatch {
+  runs = $state<RunSummary[]>([]);
+  shown = $state<RunDetail | null>(null);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #stopped = false;
+
+  constructor(
+    readonly client: Client,
+    readonly onEnded: () => void,
+  ) {}
+
+  get active(): RunSummary | null {
+    return this.runs.find(isActive) ?? null;
+  }
+
+  /** Reads the list, and shows the active run or the newest of `characterId`. */
+  async open(characterId: string | null): Promise<void> {
+    this.runs = await this.client.listRuns(null);
+    const own = this.runs.filter((r) => r.characterId === characterId);
+    const wanted = own.find(isActive) ?? own[0];
+    await this.show(wanted?.id ?? null);
+  }
+
+  async show(id: string | null): Promise<void> {
+    clearTimeout(this.#timer);
+    if (id === null) {
+      this.shown = null;
+      return;
+    }
+    const before = this.shown?.run;
+    const detail = await this.client.getRun(id);
+    if (this.#stopped) return;
+    this.shown = detail;
+    this.runs = this.runs.map((r) => (r.id === id ? detail.run : r));
+    if (isActive(detail.run)) this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
+    else if (before?.id === id && isActive(before)) this.onEnded();
+  }
+
+  async #poll(id: string): Promise<void> {
+    // A missed reading is made up for by the next one.
+    await this.show(id).catch(() => {
+      if (!this.#stopped) this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
+    });
+  }
+
+  close(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+}
