@@ -79,12 +79,16 @@ fn worker() -> Option<PathBuf> {
 fn start_log(home: &Path) -> Option<tracing_appender::non_blocking::WorkerGuard> {
     let filter = EnvFilter::try_from_env("TROUPE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,troupe=info"));
+    let logs = home.join("logs");
+    if let Err(error) = std::fs::create_dir_all(&logs) {
+        eprintln!("the log folder cannot be created: {error}");
+    }
     let file = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix("troupe")
         .filename_suffix("log")
         .max_log_files(LOG_FILES)
-        .build(home.join("logs"));
+        .build(logs);
     let (layer, guard) = match file {
         Ok(file) => {
             let (writer, guard) = tracing_appender::non_blocking(file);

@@ -32,6 +32,7 @@ export const ids = {
   teachStop: 'teach-stop',
   teachStep: 'teach-step',
   teachSteps: 'teach-steps',
+  teachExpert: 'teach-expert',
   lossChart: 'loss-chart',
   toast: 'toast',
   errorMessage: 'error-message',

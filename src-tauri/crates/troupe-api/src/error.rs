@@ -78,9 +78,15 @@ impl From<CharacterError> for ApiError {
     }
 }
 
+/// What the model calls a picture file in its errors.
+const PICTURE: &str = "the picture";
+
 impl From<ModelError> for ApiError {
     fn from(error: ModelError) -> Self {
         let hint = match &error {
+            ModelError::Io { what: PICTURE, .. } | ModelError::Malformed { what: PICTURE, .. } => {
+                "Choose a PNG, JPEG or WebP file."
+            }
             ModelError::Io { .. } | ModelError::Malformed { .. } | ModelError::Weights(_) => {
                 "Choose another model folder, or restore this one from a fresh copy."
             }
@@ -117,6 +123,11 @@ impl From<TrainError> for ApiError {
         match error {
             TrainError::Model(error) => error.into(),
             TrainError::Character(error) => error.into(),
+            TrainError::Io { .. } => Self::new(
+                ErrorCode::Storage,
+                chain(&error),
+                "Is the disk full or the folder write-protected? Make room, then resume the run.",
+            ),
             error => Self::new(ErrorCode::Internal, chain(&error), ""),
         }
     }

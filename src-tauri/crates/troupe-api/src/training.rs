@@ -223,6 +223,9 @@ impl Studio {
                 hint,
             ));
         };
+        // Seen as waiting at once: the process takes a moment before it says that it runs.
+        let before = run.state()?;
+        run.set_state(&State { status: Status::Waiting, error: None, ..before.clone() })?;
         let arguments = [
             "--home".into(),
             self.home().into(),
@@ -230,7 +233,11 @@ impl Studio {
             "--run".into(),
             run.dir().into(),
         ];
-        Ok(run.spawn(worker, &arguments)?)
+        if let Err(error) = run.spawn(worker, &arguments) {
+            run.set_state(&before)?;
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Asks a run to pause; its memory is free when its status says so.

@@ -175,12 +175,15 @@ impl Adapter {
         for (name, tensor) in weights {
             tensors.insert(name.clone(), tensor.to_dtype(dtype)?.contiguous()?);
         }
-        let metadata = HashMap::from([
-            ("base_hash".to_owned(), config.base_hash.clone()),
-            ("stage".to_owned(), config.stage.clone()),
-            ("data_hash".to_owned(), config.data_hash.clone()),
-            ("settings".to_owned(), config.settings.to_string()),
-        ]);
+        // One entry only: the format keeps entries in no fixed order, and equal adapters should be
+        // equal files.
+        let origin = serde_json::json!({
+            "base_hash": config.base_hash,
+            "stage": config.stage,
+            "data_hash": config.data_hash,
+            "settings": config.settings,
+        });
+        let metadata = HashMap::from([("troupe".to_owned(), origin.to_string())]);
         let temporary = dir.join(format!("{ADAPTER_FILE}.part"));
         safetensors::serialize_to_file(&tensors, Some(metadata), &temporary).map_err(|e| {
             ModelError::Malformed {

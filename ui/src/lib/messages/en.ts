@@ -43,6 +43,8 @@ export const en = {
   persona: 'Persona',
   looks: 'Looks',
   pictures: 'Pictures',
+  numPictures: '{count} pictures',
+  numScenes: '{count} scenes',
   dialogue: 'Dialogue',
   checks: 'Checks',
   name: 'Name',

@@ -165,7 +165,7 @@ impl fmt::Display for ImportReport {
         }
         write!(
             f,
-            "{} characters, {} errors, {} warnings, {} notes",
+            "characters: {}, errors: {}, warnings: {}, notes: {}",
             self.characters.len(),
             self.num_findings(Severity::Error),
             self.num_findings(Severity::Warning),

@@ -1,0 +1,74 @@
+# Troupe: `make run` starts the studio, `make test` runs every check. See README.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(CURDIR)/.tools/node/bin:$(CURDIR)/.tools/bin:$(HOME)/.cargo/bin:$(PATH)
+
+DEMO := demo-out
+DEMO_CHARACTER := Marzipan
+DEMO_STEPS :=
+TROUPE := target/release/troupe
+
+.PHONY: help run demo test test-rust test-ui test-window build cli ui package setup setup-test clean
+
+help:
+	@echo 'make run           install what is missing, build, start the studio'
+	@echo 'make demo          teach a character and chat with it on the command line'
+	@echo 'make test          everything that CI runs'
+	@echo 'make cli           build only the command line ($(TROUPE)); needs no WebKit'
+	@echo 'make package       build .deb and .rpm packages'
+	@echo 'make test-rust | test-ui | test-window    parts of make test'
+
+run:
+	@.ci/display
+	@.ci/setup studio
+	@$(MAKE) --no-print-directory build
+	target/release/troupe-studio
+
+build: ui
+	cargo build --release --locked -p troupe-cli -p troupe-studio
+
+cli:
+	@.ci/setup cli
+	cargo build --release --locked -p troupe-cli
+
+ui: ui/node_modules/.installed
+	npm --prefix ui run build
+
+ui/node_modules/.installed: ui/package-lock.json
+	npm --prefix ui ci
+	@touch $@
+
+demo: cli
+	@.ci/demo $(TROUPE) $(DEMO) $(DEMO_CHARACTER) $(DEMO_STEPS)
+
+test:
+	@.ci/setup test
+	@.ci/test
+
+test-rust:
+	@.ci/setup cli
+	@.ci/test rust
+
+test-ui:
+	@.ci/setup ui
+	@.ci/test ui
+
+test-window:
+	@.ci/setup test
+	@.ci/test window
+
+package: ui
+	@.ci/setup studio
+	cargo build --release --locked -p troupe-cli
+	ui/node_modules/.bin/tauri build --bundles deb,rpm
+
+setup:
+	@.ci/setup studio
+
+setup-test:
+	@.ci/setup test
+
+clean:
+	cargo clean
+	rm -rf ui/dist ui/node_modules .tools $(DEMO)

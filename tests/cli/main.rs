@@ -1,0 +1,181 @@
+//! The command line as people and scripts see it, on a scratch data folder and a tiny base.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use troupe_tests::{Scratch, program};
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Standard output of a command that has to succeed.
+fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}\n{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Last line of output as JSON.
+fn last_json(stdout: &str) -> Value {
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+}
+
+/// Settings that hide what differs between runs: ids and scratch folders.
+fn settings(scratch: &Scratch) -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    let folder = scratch.path("");
+    let folder = folder.to_str().unwrap().trim_end_matches('/');
+    settings.add_filter(folder, "[scratch]");
+    settings.add_filter("[0-9a-f]{32}", "[id]");
+    settings
+}
+
+#[test]
+fn help_shows_every_command_with_an_example() {
+    let help = succeed(
+        Command::new(program()).arg("--help").env_remove("TROUPE_HOME").env_remove("TROUPE_MODEL"),
+    );
+    insta::with_settings!({prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("help", help);
+    });
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|c| !c.is_empty()));
+    for command in commands.filter(|c| *c != "help") {
+        let help = succeed(Command::new(program()).args([command, "--help"]));
+        assert!(help.contains("Example: troupe "), "{command} has no example:\n{help}");
+    }
+}
+
+#[test]
+fn a_character_is_imported_listed_and_shown() {
+    let scratch = Scratch::new();
+    let root = scratch.rolescape("Dot");
+    let import = ["import", "rolescape", root.to_str().unwrap()];
+    settings(&scratch).bind(|| {
+        insta::assert_snapshot!("import", succeed(&mut scratch.troupe(&import)));
+        insta::assert_snapshot!("show", succeed(&mut scratch.troupe(&["show", "Dot"])));
+    });
+    let list = succeed(&mut scratch.troupe(&["--json", "list"]));
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let dot = list.as_array().unwrap().iter().find(|c| c["name"] == "Dot").unwrap();
+    assert_eq!(dot["numPictures"], 10);
+    // A second import says what happened and changes nothing of the first.
+    let again = succeed(&mut scratch.troupe(&import));
+    assert!(!again.is_empty());
+}
+
+#[test]
+fn teaching_then_talking_drawing_and_asking() {
+    let scratch = Scratch::new();
+    scratch.import("Dot");
+    let taught = succeed(&mut scratch.troupe(&["--json", "train", "Dot", "--steps", "2"]));
+    assert_eq!(last_json(&taught)["outcome"], "finished");
+    let steps = taught.lines().filter(|l| l.contains(r#""type":"step""#)).count();
+    assert_eq!(steps, 2);
+
+    let out = scratch.path("out");
+    let say = ["chat", "Dot", "--say", "Where to?", "--seed", "3", "--out", out.to_str().unwrap()];
+    succeed(&mut scratch.troupe(&say));
+    assert!(image::open(out.join("reply-001.png")).is_ok());
+    let transcript = fs::read_to_string(out.join("transcript.md")).unwrap();
+    assert!(transcript.starts_with("**You:** Where to?\n\n**Dot:** "), "{transcript}");
+    // A second talk into the same folder overwrites nothing.
+    succeed(&mut scratch.troupe(&say));
+    assert!(out.join("reply-002.png").exists());
+
+    let file = scratch.path("drawing.png");
+    let draw = ["draw", "Dot", "Dot on a leaf", "--steps", "3", "--out", file.to_str().unwrap()];
+    succeed(&mut scratch.troupe(&draw));
+    let first = fs::read(&file).unwrap();
+    succeed(&mut scratch.troupe(&draw));
+    assert_eq!(first, fs::read(&file).unwrap(), "the same seed drew another picture");
+
+    let picture = file.to_str().unwrap();
+    let answer = ["--json", "ask", "Dot", "What is this?", "--picture", picture];
+    assert!(last_json(&succeed(&mut scratch.troupe(&answer)))["answer"].is_string());
+}
+
+#[test]
+fn a_killed_talk_leaves_what_was_said() {
+    let scratch = Scratch::new();
+    scratch.import("Dot");
+    let mut command = scratch.troupe(&["--json", "chat", "Dot", "--say", "Tell me everything."]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("textDelta")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let studio = scratch.studio();
+    studio.recover().unwrap();
+    let id = studio.character("Dot").unwrap().id;
+    let chat = studio.list_chats(Some(&id)).unwrap().remove(0);
+    let messages = studio.chat(&chat.id).unwrap().messages;
+    assert!(messages.iter().any(|m| m.text == "Tell me everything."));
+    let streaming = troupe_api::wire::MessageStatus::Streaming;
+    assert!(messages.iter().all(|m| m.status != streaming));
+    succeed(&mut scratch.troupe(&["chat", "Dot", "--say", "Still there?"]));
+}
+
+#[test]
+fn failures_say_what_and_what_next() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("empty")).unwrap();
+    let empty = scratch.path("empty");
+    let empty = empty.to_str().unwrap();
+    let cases: [(&str, &[&str]); 6] = [
+        ("unknown-character", &["show", "Nobody"]),
+        ("empty-import", &["import", "rolescape", empty]),
+        ("climbing-name", &["show", "../../x"]),
+        ("no-model", &["--model", empty, "draw", "Dot", "x", "--out", "x.png"]),
+        ("no-picture", &["ask", "Dot", "What?", "--picture", "/dev/null"]),
+        ("nothing-to-resume", &["train", "Dot", "--resume"]),
+    ];
+    scratch.import("Dot");
+    settings(&scratch).bind(|| {
+        for (name, arguments) in cases {
+            let output = run(&mut scratch.troupe(arguments));
+            assert!(!output.status.success(), "{name} succeeded");
+            assert!(output.stdout.is_empty(), "{name}: {}", text(&output.stdout));
+            insta::assert_snapshot!(name, text(&output.stderr));
+            let mut machine = vec!["--json"];
+            machine.extend(arguments);
+            let output = run(&mut scratch.troupe(&machine));
+            assert!(last_json(&text(&output.stdout))["error"]["message"].is_string(), "{name}");
+        }
+    });
+}
+
+/// A disk without room, as far as one process can tell: its files may not grow past a limit.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_fails_clearly_and_the_run_goes_on_later() {
+    let scratch = Scratch::new();
+    scratch.import("Dot");
+    let script = "trap '' XFSZ; ulimit -f 128; exec \"$0\" train Dot --steps 2";
+    let mut full = Command::new("sh");
+    full.args(["-c", script]).arg(program());
+    full.env("TROUPE_HOME", scratch.home()).env("TROUPE_MODEL", scratch.model_dir());
+    let output = run(&mut full);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("error: ") && message.contains("too large"), "{message}");
+    let resumed = succeed(&mut scratch.troupe(&["--json", "train", "Dot", "--resume"]));
+    assert_eq!(last_json(&resumed)["outcome"], "finished");
+}

@@ -1,0 +1,102 @@
+//! Importing a character, teaching it, interrupting and going on.
+
+use troupe_api::{wire::StartTraining, work};
+use troupe_tests::{Scratch, reply, say, wait_for};
+use troupe_train::events::{Control, Outcome, TrainEvent};
+
+fn request(id: &str, num_steps: u32) -> StartTraining {
+    StartTraining { character_id: id.into(), num_steps: Some(num_steps), seed: Some(1) }
+}
+
+#[test]
+fn a_taught_character_chats_with_what_it_learned() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let chat = studio.create_chat(&id).unwrap();
+    let before = reply(&say(&studio, &chat.chat.id, "Hello?")).clone();
+
+    let run = studio.create_run(&request(&id, 3)).unwrap();
+    let mut steps = Vec::new();
+    let outcome = work(&run, &mut |event| {
+        if let TrainEvent::Step { step, loss, .. } = event {
+            assert!(loss.is_finite());
+            steps.push(*step);
+        }
+        Control::Continue
+    })
+    .unwrap();
+    assert_eq!((outcome, steps), (Outcome::Finished, vec![1, 2, 3]));
+    let detail = studio.character(&id).unwrap();
+    assert_eq!(detail.adapters.len(), 1);
+
+    let chat = studio.create_chat(&id).unwrap();
+    let after = reply(&say(&studio, &chat.chat.id, "Hello?")).clone();
+    let adapter = |message: &troupe_api::wire::MessageItem| {
+        let file = studio.drawn_picture_file(&message.picture.as_ref().unwrap().id).unwrap();
+        image::open(file).unwrap().to_rgb8().into_raw()
+    };
+    assert_ne!(adapter(&before), adapter(&after), "the adapter changed nothing");
+}
+
+#[test]
+fn a_paused_run_goes_on_where_it_was() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let whole = studio.create_run(&request(&id, 4)).unwrap();
+    work(&whole, &mut |_| Control::Continue).unwrap();
+
+    let run = studio.create_run(&request(&id, 4)).unwrap();
+    let outcome = work(&run, &mut |event| match event {
+        TrainEvent::Step { step: 2, .. } => Control::Pause,
+        _ => Control::Continue,
+    })
+    .unwrap();
+    assert_eq!(outcome, Outcome::Paused);
+    let summary = studio.list_runs(Some(&id)).unwrap().remove(0);
+    assert_eq!((summary.status.as_str(), summary.step), ("paused", 2));
+
+    let mut steps = Vec::new();
+    let outcome = work(&studio.resumable_run(&id).unwrap(), &mut |event| {
+        if let TrainEvent::Step { step, .. } = event {
+            steps.push(*step);
+        }
+        Control::Continue
+    })
+    .unwrap();
+    assert_eq!((outcome, steps), (Outcome::Finished, vec![3, 4]));
+    let weights = |run: &std::path::Path| std::fs::read(run.join("adapter/adapter.safetensors"));
+    assert!(weights(&whole).unwrap() == weights(&run).unwrap(), "the interruption left a trace");
+}
+
+#[test]
+fn a_killed_worker_loses_nothing_finished() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let dir = studio.create_run(&request(&id, 4000)).unwrap();
+    let run_id = dir.file_name().unwrap().to_string_lossy().into_owned();
+    let state = || studio.run(&run_id).unwrap();
+    let mut worker =
+        scratch.troupe(&["train-worker", "--run", dir.to_str().unwrap()]).spawn().unwrap();
+    wait_for("a checkpoint", || (state().run.step > 75).then_some(()));
+    assert!(studio.start_training(&request(&id, 3)).is_err(), "two runs at once");
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let run = state();
+    assert_eq!(run.run.status, "interrupted");
+    assert!(run.curve.len() >= 75);
+
+    studio.resume_run(&run_id).unwrap();
+    let before = run.run.step;
+    wait_for("the run to go on", || (state().run.step > before).then_some(()));
+    studio.pause_run(&run_id).unwrap();
+    wait_for("the run to pause", || (state().run.status == "paused").then_some(()));
+    studio.stop_run(&run_id).unwrap();
+    assert_eq!(state().run.status, "stopped");
+    let resumed = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
+    let starts: Vec<&str> = resumed.lines().filter(|l| l.contains(r#""type":"started""#)).collect();
+    assert_eq!(starts.len(), 2);
+    assert!(!starts[1].contains(r#""step":0,"#), "it began anew: {}", starts[1]);
+}

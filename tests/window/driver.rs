@@ -1,0 +1,149 @@
+//! A window under WebDriver.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use troupe_tests::{PATIENCE, Scratch, program};
+
+/// The selector of a test id.
+pub(crate) fn by(id: &str) -> String {
+    format!("[data-testid={id}]")
+}
+
+/// The driver's process; ended politely, since a killed one leaves the browser's driver behind on
+/// its port.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let terminate = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        if terminate.is_err() {
+            drop(self.0.kill());
+        }
+        drop(self.0.wait());
+    }
+}
+
+/// An open window.
+pub(crate) struct Window {
+    client: Client,
+    _driver: Driver,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn target_dir() -> PathBuf {
+    program().parent().unwrap().parent().unwrap().to_path_buf()
+}
+
+fn studio() -> PathBuf {
+    std::env::var_os("TROUPE_STUDIO")
+        .map_or_else(|| program().with_file_name("troupe-studio"), PathBuf::from)
+}
+
+impl Window {
+    /// Opens the application on a scratch data folder.
+    pub(crate) async fn open(scratch: &Scratch, model_dir: &Path) -> Self {
+        let (port, native_port) = (free_port(), free_port());
+        let mut command = Command::new("tauri-driver");
+        command.args(["--port", &port.to_string(), "--native-port", &native_port.to_string()]);
+        command.env("TROUPE_HOME", scratch.home()).env("TROUPE_MODEL", model_dir);
+        command.env("TROUPE_WORKER", program());
+        let driver = Driver(command.spawn().expect("tauri-driver is not installed"));
+        let started = Instant::now();
+        for port in [native_port, port] {
+            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(started.elapsed() < PATIENCE, "nothing listens on port {port}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let capabilities = json!({
+            "browserName": "wry",
+            "tauri:options": {"application": studio()},
+        });
+        let Value::Object(capabilities) = capabilities else { unreachable!() };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap();
+        client.set_window_size(1280, 800).await.unwrap();
+        Self { client, _driver: driver }
+    }
+
+    /// Waits for an element.
+    pub(crate) async fn find(&self, selector: &str) -> fantoccini::elements::Element {
+        let wait = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
+        match wait.for_element(Locator::Css(selector)).await {
+            Ok(element) => element,
+            Err(error) => {
+                self.shot("failure").await;
+                panic!("{selector} did not appear: {error}")
+            }
+        }
+    }
+
+    /// Clicks an element once it is there and enabled.
+    pub(crate) async fn click(&self, selector: &str) {
+        self.find(&format!("{selector}:not(:disabled)")).await.click().await.unwrap();
+    }
+
+    /// Chooses a character in the list of characters.
+    pub(crate) async fn choose(&self, id: &str) {
+        self.click(&by("nav-characters")).await;
+        self.click(&format!("{}[data-id='{id}']", by("character-item"))).await;
+    }
+
+    /// Replaces the text of a field.
+    pub(crate) async fn write(&self, selector: &str, text: &str) {
+        let field = self.find(selector).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Text of an element.
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        self.find(selector).await.text().await.unwrap()
+    }
+
+    /// Left and right edges of the text of `message`, and of `picture`.
+    pub(crate) async fn places(&self, message: &str, picture: &str) -> ((f64, f64), (f64, f64)) {
+        let mut edges = Vec::new();
+        for selector in [format!("{message} {}", by("message-text")), picture.to_owned()] {
+            let (x, _, width, _) = self.find(&selector).await.rectangle().await.unwrap();
+            edges.push((x, x + width));
+        }
+        (edges[0], edges[1])
+    }
+
+    /// Whether a picture has arrived and could be decoded.
+    pub(crate) async fn is_loaded(&self, picture: &str) -> bool {
+        let script = "const done = arguments[1]; const look = () => {
+            const shown = document.querySelector(arguments[0]);
+            if (shown.complete) done(shown.naturalWidth > 0); else setTimeout(look, 20);
+        }; look();";
+        self.client.execute_async(script, vec![json!(picture)]).await.unwrap() == json!(true)
+    }
+
+    /// Saves a screenshot to `target/window/`.
+    pub(crate) async fn shot(&self, name: &str) {
+        let folder = target_dir().join("window");
+        std::fs::create_dir_all(&folder).unwrap();
+        let png = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    /// Closes the window and its driver.
+    pub(crate) async fn close(self) {
+        self.client.close().await.unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! The built application in a real window, driven through WebDriver.
+//!
+//! Needs a display (Xvfb will do), `tauri-driver` and `WebKitWebDriver`; `make test-window` brings
+//! them. `TROUPE_STUDIO` names the program, `target/debug/troupe-studio` when absent. Screenshots
+//! go to `target/window/`, to be looked at.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod driver;
+
+use driver::{Window, by};
+use troupe_tests::Scratch;
+
+/// The bundled base: what a person gets who has just installed the program.
+fn bundled_model() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/mini")
+}
+
+#[tokio::test]
+async fn a_message_gets_text_and_a_picture_that_survive_a_restart() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let window = Window::open(&scratch, &bundled_model()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-chat")).await;
+    window.shot("chat-empty").await;
+    window.write(&by("chat-input"), "Where are you off to?").await;
+    window.click(&by("chat-send")).await;
+    let reply = format!("{}:last-of-type", by("message-reply"));
+    let picture = format!("{reply} {}", by("message-picture"));
+    window.find(&picture).await;
+    let text = window.text(&format!("{reply} {}", by("message-text"))).await;
+    assert!(!text.trim().is_empty());
+    window.shot("chat-reply").await;
+    let (beside, below) = window.places(&reply, &picture).await;
+    assert!(beside.1 <= below.0, "the picture is not beside the text: {beside:?} {below:?}");
+    assert!(window.is_loaded(&picture).await, "the picture is broken");
+    window.close().await;
+
+    let window = Window::open(&scratch, &bundled_model()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-chat")).await;
+    window.find(&picture).await;
+    assert_eq!(window.text(&format!("{reply} {}", by("message-text"))).await, text);
+    assert!(window.is_loaded(&picture).await, "the picture is broken after a restart");
+    window.shot("chat-restarted").await;
+    window.close().await;
+}
+
+#[tokio::test]
+async fn a_character_is_written_and_kept() {
+    let scratch = Scratch::new();
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("new-character")).await;
+    window.write(&by("field-name"), "Lotte 名前").await;
+    window.write(&by("field-persona"), "A lighthouse keeper who is afraid of the dark.").await;
+    window.find(&format!("{}[data-state=saved]", by("save-state"))).await;
+    window.shot("author").await;
+    window.close().await;
+    let studio = scratch.studio();
+    let kept = studio.character("Lotte 名前").unwrap();
+    assert_eq!(kept.draft.persona, "A lighthouse keeper who is afraid of the dark.");
+}
+
+#[tokio::test]
+async fn teaching_is_started_paused_and_resumed() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-teach")).await;
+    window.click(&by("teach-expert")).await;
+    window.write(&by("teach-steps"), "3000").await;
+    window.click(&by("teach-start")).await;
+    window.find(&by("loss-chart")).await;
+    window.click(&by("teach-pause")).await;
+    window.find(&by("teach-resume")).await;
+    window.shot("teach-paused").await;
+    window.click(&by("teach-resume")).await;
+    window.click(&by("teach-stop")).await;
+    window.find(&by("teach-start")).await;
+    window.shot("teach-stopped").await;
+    window.close().await;
+    let studio = scratch.studio();
+    let run = studio.list_runs(Some(&id)).unwrap().remove(0);
+    assert_eq!(run.status, "stopped");
+}

@@ -1,0 +1,68 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { CharacterDetail } from '../ipc/bindings/CharacterDetail';
+import type { CharacterDraft } from '../ipc/bindings/CharacterDraft';
+import type { Client } from '../ipc/client';
+import { CharacterEditor } from './editor.svelte';
+
+const draft: CharacterDraft = {
+  name: 'Dot',
+  persona: '',
+  speakingStyle: '',
+  appearance: '',
+  outfit: '',
+  expressions: [],
+  greeting: '',
+};
+
+function detail(id: string): CharacterDetail {
+  return { id, draft, scenes: [], pictures: [], adapters: [] } as unknown as CharacterDetail;
+}
+
+function editing() {
+  const updateCharacter = vi.fn<Client['updateCharacter']>((id) => Promise.resolve(detail(id)));
+  const onChange = vi.fn();
+  const editor = new CharacterEditor({ updateCharacter } as unknown as Client, detail('dot'), onChange);
+  return { editor, updateCharacter, onChange };
+}
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+describe('the character editor', () => {
+  it('saves once, a moment after the last key', async () => {
+    const { editor, updateCharacter } = editing();
+    for (const persona of ['A', 'A s', 'A snail']) {
+      editor.draft.persona = persona;
+      editor.touchDraft();
+      await vi.advanceTimersByTimeAsync(300);
+    }
+    expect(updateCharacter).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(700);
+    expect(updateCharacter).toHaveBeenCalledOnce();
+    expect(updateCharacter.mock.calls[0]?.[1].persona).toBe('A snail');
+    expect(editor.saveState).toBe('saved');
+  });
+
+  it('keeps what was typed when saving fails, and saves it the next time', async () => {
+    const { editor, updateCharacter } = editing();
+    updateCharacter.mockReturnValueOnce(Promise.reject(new Error('disk full')));
+    editor.draft.persona = 'A snail';
+    editor.touchDraft();
+    await editor.flush();
+    expect(editor.saveState).toBe('failed');
+    expect(editor.draft.persona).toBe('A snail');
+    await editor.flush();
+    expect(updateCharacter).toHaveBeenCalledTimes(2);
+    expect(editor.saveState).toBe('saved');
+  });
+
+  it('follows the copy that editing a bundled character makes', async () => {
+    const { editor, updateCharacter, onChange } = editing();
+    updateCharacter.mockReturnValueOnce(Promise.resolve(detail('dot-copy')));
+    editor.draft.persona = 'A snail';
+    editor.touchDraft();
+    await editor.flush();
+    expect(editor.id).toBe('dot-copy');
+    expect(onChange).toHaveBeenCalledWith(expect.objectContaining({ id: 'dot-copy' }), 'dot');
+  });
+});

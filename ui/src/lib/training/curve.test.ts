@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { duration, smooth, ticks } from './curve';
+
+describe('smooth', () => {
+  it('leaves a constant as it is, from the first point on', () => {
+    const flat = [1, 2, 3].map((x) => ({ x, y: 4 }));
+    for (const point of smooth(flat, 0.9)) expect(point.y).toBeCloseTo(4, 12);
+  });
+
+  it('weighs the past', () => {
+    const [first, second] = smooth(
+      [
+        { x: 1, y: 0 },
+        { x: 2, y: 1 },
+      ],
+      0.5,
+    );
+    expect(first?.y).toBe(0);
+    expect(second?.y).toBeCloseTo(2 / 3, 12); // (0.25 · 0 + 0.5 · 1) / 0.75
+  });
+});
+
+describe('ticks', () => {
+  it('chooses round values that cover the range', () => {
+    expect(ticks(0, 6, 4)).toEqual([0, 2, 4, 6]);
+    expect(ticks(0, 0.53, 4)).toEqual([0, 0.2, 0.4]);
+  });
+
+  it('survives an empty range', () => {
+    expect(ticks(3, 3, 4)).toEqual([3]);
+  });
+});
+
+it('says durations in short words', () => {
+  expect(duration(42)).toBe('42 s');
+  expect(duration(7 * 60)).toBe('7 min');
+  expect(duration(3900)).toBe('1 h 05 min');
+});
