@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use troupe_character::{Character, samples};
+use troupe_character::{Character, checks, samples};
 use troupe_jobs::{Request, RunFolder, State, Status};
 use troupe_train::{
     events::{Control, Outcome, TrainEvent},
@@ -372,44 +372,13 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
 }
 
 fn findings(character: &Character) -> Vec<FindingItem> {
-    let mut found = Vec::new();
-    let mut add = |severity: &str, code: &str, message: String, hint: &str| {
-        found.push(FindingItem {
-            severity: severity.into(),
-            code: code.into(),
-            message,
-            hint: hint.into(),
-        });
+    let item = |check: checks::Check| FindingItem {
+        severity: check.severity.to_string(),
+        code: check.code.into(),
+        message: check.message,
+        hint: check.hint.into(),
     };
-    let pictures = character.pictures.len();
-    if pictures < 6 {
-        add(
-            "warning",
-            "few-pictures",
-            format!(
-                "{} has {pictures} pictures; about ten are needed to learn how it looks",
-                character.name
-            ),
-            "Add more pictures.",
-        );
-    }
-    if character.scenes.is_empty() {
-        add(
-            "warning",
-            "no-dialogue",
-            format!("{} has no example dialogue", character.name),
-            "Write some lines and replies.",
-        );
-    }
-    if character.persona.trim().is_empty() {
-        add(
-            "warning",
-            "no-persona",
-            format!("{} has no persona", character.name),
-            "Describe who the character is.",
-        );
-    }
-    found
+    checks::check(character).into_iter().map(item).collect()
 }
 
 /// Works on the run in `dir` until it ends, pauses or fails: events and state go to its folder,

@@ -1,0 +1,57 @@
+//! The released full-size checkpoint, by names and shapes alone: nothing is allocated.
+//!
+//! `tests/golden/bagel-7b` holds the released configuration files and the names, types and shapes
+//! of `ema.safetensors` (1223 tensors) and of the autoencoder's `ae.safetensors` (244).
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
+
+use troupe_model::{config::ModelConfig, inspect::required_tensors};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/bagel-7b")
+}
+
+fn listed(file: &str) -> BTreeMap<String, Vec<usize>> {
+    let text = fs::read_to_string(folder().join(file)).unwrap();
+    let row = |line: &str| {
+        let mut fields = line.split('\t');
+        let (name, shape) = (fields.next().unwrap(), fields.nth(1).unwrap());
+        (name.to_owned(), serde_json::from_str(shape).unwrap())
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn every_released_tensor_is_consumed_and_no_other_is_asked_for() {
+    let config = ModelConfig::from_dir(&folder()).unwrap();
+    let required = required_tensors(&config).unwrap();
+    let (network, codec) = (listed("tensors.tsv"), listed("ae-tensors.tsv"));
+    assert_eq!((network.len(), codec.len()), (1223, 244));
+    let released: BTreeMap<_, _> = network.into_iter().chain(codec).collect();
+    let names = |of: &BTreeMap<String, Vec<usize>>| of.keys().cloned().collect::<BTreeSet<_>>();
+    let (asked, held) = (names(&required), names(&released));
+    assert_eq!(asked.difference(&held).collect::<Vec<_>>(), Vec::<&String>::new(), "not released");
+    assert_eq!(held.difference(&asked).collect::<Vec<_>>(), Vec::<&String>::new(), "left over");
+    for (name, shape) in &released {
+        assert_eq!(shape, &required[name], "{name}");
+    }
+}
+
+#[test]
+fn its_parameters_add_up_to_the_published_sizes() {
+    let config = ModelConfig::from_dir(&folder()).unwrap();
+    let count = |file: &str| -> usize {
+        listed(file).values().map(|shape| shape.iter().product::<usize>()).sum()
+    };
+    assert_eq!(count("tensors.tsv"), 14_607_260_128);
+    assert_eq!(count("ae-tensors.tsv"), 83_819_683);
+    let required: usize =
+        required_tensors(&config).unwrap().values().map(|s| s.iter().product::<usize>()).sum();
+    assert_eq!(required, 14_607_260_128 + 83_819_683);
+}
