@@ -5,7 +5,7 @@ import { zhHant } from './zh-Hant';
 export const languages = { en: 'English', 'zh-Hans': '简体中文', 'zh-Hant': '繁體中文' } as const;
 export type Language = keyof typeof languages;
 
-const catalogues: Record<Language, Partial<Catalogue>> = { en, 'zh-Hans': zhHans, 'zh-Hant': zhHant };
+const catalogues: Record<Language, Catalogue> = { en, 'zh-Hans': zhHans, 'zh-Hant': zhHant };
 const state = $state<{ language: Language }>({ language: initial() });
 
 function initial(): Language {
@@ -28,6 +28,6 @@ export function setLanguage(value: Language): void {
 
 /** The words of `key` with `{name}` parts filled in. */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
-  const text = catalogues[state.language][key] ?? en[key];
+  const text = catalogues[state.language][key];
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
