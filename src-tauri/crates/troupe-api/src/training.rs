@@ -43,11 +43,11 @@ pub struct RunEvents {
 }
 
 /// Seconds of one step per thousand text tokens, measured on two cores.
-const SECS_PER_THOUSAND_TEXT_TOKENS: f64 = 6.;
+const SECS_PER_THOUSAND_TEXT_TOKENS: f64 = 4.2;
 /// Seconds of one step per picture, measured on two cores.
 const SECS_PER_PICTURE: f64 = 0.12;
 /// Seconds of loading, samples and validation per run, measured on two cores.
-const SECS_BESIDE_STEPS: f64 = 60.;
+const SECS_BESIDE_STEPS: f64 = 100.;
 /// Memory of a run on `mini`, measured.
 const MEMORY_MB: f64 = 2_600.;
 

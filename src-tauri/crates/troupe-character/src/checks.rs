@@ -84,7 +84,9 @@ pub fn check(character: &Character) -> Vec<Check> {
         add(
             Severity::Warning,
             "no-caption",
-            format!("{bare} of {pictures} pictures have no caption, so nothing says what they show"),
+            format!(
+                "{bare} of {pictures} pictures have no caption, so nothing says what they show"
+            ),
             "Write a sentence for each, naming the character.",
         );
     }

@@ -96,7 +96,7 @@ impl Default for SftRecipe {
             lora: LoraConfig::default(),
             gen_learning_rate: 8e-4,
             text_tokens: 2048,
-            text_every: 8,
+            text_every: 10,
             pictures: 12,
             condition_refresh: 200,
             condition_dropout: 0.1,
