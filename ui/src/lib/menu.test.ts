@@ -1,0 +1,31 @@
+import { beforeEach, expect, it } from 'vitest';
+import { menu } from './menu';
+
+let details: HTMLDetailsElement;
+
+beforeEach(() => {
+  document.body.innerHTML = '<details open><summary>Menu</summary><p>Inside</p></details><p id="out">Out</p>';
+  details = document.querySelector('details') as HTMLDetailsElement;
+});
+
+const press = (selector: string) =>
+  document.querySelector(selector)?.dispatchEvent(new Event('pointerdown', { bubbles: true }));
+
+it('closes on a press outside, not on one inside', () => {
+  const { destroy } = menu(details);
+  press('details p');
+  expect(details.open).toBe(true);
+  press('#out');
+  expect(details.open).toBe(false);
+  destroy();
+});
+
+it('closes on Escape and gives the focus back', () => {
+  const { destroy } = menu(details);
+  document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' }));
+  expect(details.open).toBe(false);
+  destroy();
+  details.open = true;
+  press('#out');
+  expect(details.open).toBe(true);
+});
