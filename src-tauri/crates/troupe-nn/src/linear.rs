@@ -42,6 +42,7 @@ pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>, // (o)
     lora: Option<Lora>,
+    merged: Option<(Tensor, Lora)>, // the weight before, and what was added
 }
 
 impl Linear {
@@ -56,12 +57,12 @@ impl Linear {
         {
             bail!("linear: bias has {} values for {o} outputs", bias.dims1()?)
         }
-        Ok(Self { weight: Weight::Dense(weight), bias, lora: None })
+        Ok(Self { weight: Weight::Dense(weight), bias, lora: None, merged: None })
     }
 
     /// A layer over an already quantised weight.
     pub fn from_quantised(weight: QLinear, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::Quantised(weight), bias, lora: None }
+        Self { weight: Weight::Quantised(weight), bias, lora: None, merged: None }
     }
 
     /// Output and input width (o, i).
@@ -94,6 +95,19 @@ impl Linear {
     /// True when the weight is stored quantised.
     pub fn is_quantised(&self) -> bool {
         matches!(self.weight, Weight::Quantised(_))
+    }
+
+    /// Replaces the weight by a quantised one of the same shape.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn set_quantised(&mut self, weight: QLinear) -> Result<()> {
+        let shape = (weight.out_features(), weight.in_features());
+        if shape != self.shape()? {
+            bail!("linear: a quantised weight of {shape:?} does not fit {:?}", self.shape()?)
+        }
+        self.weight = Weight::Quantised(weight);
+        Ok(())
     }
 
     /// Replaces a dense weight by its quantised form; a quantised one stays as it is.
@@ -132,7 +146,8 @@ impl Linear {
         self.lora.take()
     }
 
-    /// Adds the adapter's update to a dense weight and removes the adapter.
+    /// Adds the adapter's update to a dense weight, so that a forward pass costs no more than
+    /// without it. The weight before is kept for [`unmerge`](Self::unmerge).
     ///
     /// # Errors
     /// When the weight is quantised: merging would round it.
@@ -142,13 +157,23 @@ impl Linear {
         };
         match &self.weight {
             Weight::Dense(w) => {
-                self.weight = Weight::Dense((w + lora.delta()?.to_dtype(w.dtype())?)?);
+                let sum = (w + lora.delta()?.to_dtype(w.dtype())?)?;
+                self.merged = Some((w.clone(), lora));
+                self.weight = Weight::Dense(sum);
                 Ok(())
             }
             Weight::Quantised(_) => {
                 self.lora = Some(lora);
                 bail!("an adapter cannot be merged into a quantised weight; keep it attached")
             }
+        }
+    }
+
+    /// Undoes [`merge`](Self::merge): the very weight from before, with the adapter attached.
+    pub fn unmerge(&mut self) {
+        if let Some((weight, lora)) = self.merged.take() {
+            self.weight = Weight::Dense(weight);
+            self.lora = Some(lora);
         }
     }
 
@@ -163,6 +188,7 @@ impl Linear {
         }
         self.weight = Weight::Dense(weight);
         self.bias = bias;
+        self.merged = None;
         Ok(())
     }
 
@@ -262,6 +288,10 @@ mod tests {
         layer.merge()?;
         assert!(layer.lora().is_none());
         assert_eq!(layer.forward(&xs)?.to_vec2::<f32>()?, [[5.5, 15., 21.5]]);
+        layer.unmerge();
+        assert_eq!(layer.forward(&xs)?.to_vec2::<f32>()?, [[5.5, 15., 21.5]]);
+        layer.detach();
+        assert_eq!(layer.forward(&xs)?.to_vec2::<f32>()?, [[7.5, 15., 22.5]]);
         Ok(())
     }
 

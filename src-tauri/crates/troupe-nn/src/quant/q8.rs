@@ -1,44 +1,25 @@
-//! Weight-only quantised linear layers with fast CPU kernels.
+//! Q8_0: blocks of 32 neighbouring weights of a row share one scale; a weight is an `i8` times it.
 //!
-//! Q8_0: blocks of 32 neighbouring weights of a row share one scale; a weight is an `i8` times the
-//! scale. Few rows (decoding) are multiplied in integers against activations quantised the same way;
-//! many rows (reading a prompt) are multiplied in f32 against the dequantised weight. The gradient
-//! flows to the input.
-//!
+//! Few rows are multiplied in integers against activations quantised the same way.
 //! Format: llama.cpp, `ggml-quants.c`, type Q8_0, here with f32 scales.
 
-use std::sync::Arc;
-
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, bail};
+use half::f16;
 use rayon::prelude::*;
 
 /// Weights that share a scale.
 pub const BLOCK: usize = 32;
-/// Up to this many rows the integer kernel is used.
-const MAX_INTEGER_ROWS: usize = 8;
+/// Bytes of a stored block: a half-float scale and 32 values.
+const STORED_BLOCK: usize = 2 + BLOCK;
 /// Output features computed by one task.
 const ROWS_PER_TASK: usize = 64;
 
-/// A quantised format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuantKind {
-    /// 8 bits, blocks of 32.
-    Q8_0,
-}
-
 #[derive(Debug)]
-struct Q8 {
-    values: Vec<i8>,  // (o, i)
-    scales: Vec<f32>, // (o, i / 32)
-    o: usize,
-    i: usize,
-}
-
-/// A quantised weight (o, i).
-#[derive(Debug, Clone)]
-pub struct QLinear {
-    weight: Arc<Q8>,
-    device: Device,
+pub(super) struct Q8 {
+    pub(super) values: Vec<i8>,  // (o, i)
+    pub(super) scales: Vec<f32>, // (o, i / 32)
+    pub(super) o: usize,
+    pub(super) i: usize,
 }
 
 /// Quantises one block of values; returns the scale.
@@ -63,76 +44,28 @@ fn quantise_rows(values: &[f32]) -> (Vec<i8>, Vec<f32>) {
     (quantised, scales)
 }
 
-impl QLinear {
-    /// Quantises a dense weight (o, i).
-    ///
-    /// # Errors
-    /// When i is no multiple of the block size, or the weight is not on the CPU.
-    pub fn quantize(weight: &Tensor, kind: QuantKind) -> Result<Self> {
-        let (o, i) = weight.dims2()?;
-        if i % BLOCK != 0 {
-            bail!("a width of {i} cannot be quantised to {kind:?}: no multiple of {BLOCK}")
-        }
-        let device = weight.device().clone();
-        let values = weight.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let (values, scales) = quantise_rows(&values);
-        Ok(Self { weight: Arc::new(Q8 { values, scales, o, i }), device })
-    }
-
-    /// Rows of the weight (o).
-    pub fn out_features(&self) -> usize {
-        self.weight.o
-    }
-
-    /// Columns of the weight (i).
-    pub fn in_features(&self) -> usize {
-        self.weight.i
-    }
-
-    /// Bytes held.
-    pub fn size_bytes(&self) -> usize {
-        self.weight.values.len() + 4 * self.weight.scales.len()
-    }
-
-    /// The weight in f32, (o, i).
-    ///
-    /// # Errors
-    /// When the device refuses the copy.
-    pub fn dequantize(&self) -> Result<Tensor> {
-        Tensor::from_vec(self.weight.dequantise(), (self.weight.o, self.weight.i), &self.device)
-    }
-
-    /// Some rows of the weight in f32, (rows, i): an embedding lookup.
-    ///
-    /// # Errors
-    /// When a row does not exist.
-    pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
-        let Q8 { o, i, .. } = *self.weight;
-        let mut out = vec![0f32; rows.len() * i];
-        for (row, out) in rows.iter().zip(out.chunks_mut(i)) {
-            if *row as usize >= o {
-                bail!("row {row} of {o}")
-            }
-            self.weight.dequantise_row(*row as usize, out);
-        }
-        Tensor::from_vec(out, (rows.len(), i), &self.device)
-    }
-
-    /// `xs Wᵀ` for xs (t, i), giving (t, o).
-    ///
-    /// # Errors
-    /// When the width differs.
-    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (_, i) = xs.dims2()?;
-        if i != self.weight.i {
-            bail!("quantised linear: width {i}, expected {}", self.weight.i)
-        }
-        xs.contiguous()?.apply_op1(Forward(self.weight.clone()))
-    }
-}
-
 impl Q8 {
-    fn dequantise_row(&self, row: usize, out: &mut [f32]) {
+    /// Quantises `values` of `o` rows of `i`.
+    pub(super) fn quantise(values: &[f32], o: usize, i: usize) -> Self {
+        let (values, scales) = quantise_rows(values);
+        Self { values, scales, o, i }
+    }
+
+    /// Takes over stored blocks, bit for bit.
+    pub(super) fn from_stored(bytes: &[u8], o: usize, i: usize) -> Result<Self> {
+        if i % BLOCK != 0 || bytes.len() != o * i / BLOCK * STORED_BLOCK {
+            bail!("{} bytes are no Q8_0 matrix of ({o}, {i})", bytes.len())
+        }
+        let mut values = Vec::with_capacity(o * i);
+        let mut scales = Vec::with_capacity(o * i / BLOCK);
+        for block in bytes.chunks_exact(STORED_BLOCK) {
+            scales.push(f16::from_le_bytes([block[0], block[1]]).to_f32());
+            values.extend(block[2..].iter().map(|byte| byte.cast_signed()));
+        }
+        Ok(Self { values, scales, o, i })
+    }
+
+    pub(super) fn dequantise_row(&self, row: usize, out: &mut [f32]) {
         let blocks = self.i / BLOCK;
         let values = &self.values[row * self.i..(row + 1) * self.i];
         let scales = &self.scales[row * blocks..(row + 1) * blocks];
@@ -141,7 +74,7 @@ impl Q8 {
         }
     }
 
-    fn dequantise(&self) -> Vec<f32> {
+    pub(super) fn dequantise(&self) -> Vec<f32> {
         let mut out = vec![0f32; self.o * self.i];
         out.par_chunks_mut(self.i)
             .with_min_len(64)
@@ -151,7 +84,7 @@ impl Q8 {
     }
 
     /// Integer product of each row of `xs` with the weight.
-    fn multiply(&self, xs: &[f32]) -> Vec<f32> {
+    pub(super) fn multiply(&self, xs: &[f32]) -> Vec<f32> {
         let (o, i) = (self.o, self.i);
         let blocks = i / BLOCK;
         let mut out = vec![0f32; xs.len() / i * o];
@@ -265,59 +198,9 @@ mod x86 {
     }
 }
 
-struct Forward(Arc<Q8>);
-
-impl CustomOp1 for Forward {
-    fn name(&self) -> &'static str {
-        "quantised_linear"
-    }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = xs else { bail!("quantised linear takes f32 values") };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("quantised linear takes contiguous values")
-        };
-        let xs = &values[start..end];
-        let t = xs.len() / self.0.i;
-        let out = if t <= MAX_INTEGER_ROWS {
-            self.0.multiply(xs)
-        } else {
-            let weight = Tensor::from_vec(self.0.dequantise(), (self.0.o, self.0.i), &Device::Cpu)?;
-            let xs = Tensor::from_slice(xs, (t, self.0.i), &Device::Cpu)?;
-            xs.matmul(&weight.t()?)?.flatten_all()?.to_vec1()?
-        };
-        Ok((CpuStorage::F32(out), Shape::from((t, self.0.o))))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let weight = Tensor::from_vec(self.0.dequantise(), (self.0.o, self.0.i), grad.device())?;
-        Ok(Some(grad.matmul(&weight)?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fused::check::{assert_close, var};
-
-    #[test]
-    fn values_survive_within_half_a_step() -> Result<()> {
-        let weight = var(&[8, 64], 1)?;
-        let back = QLinear::quantize(&weight, QuantKind::Q8_0)?.dequantize()?;
-        let max = weight.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-        assert_close(&back, &weight, max / 127. * 0.5 + 1e-6)
-    }
-
-    #[test]
-    fn integer_and_dense_products_agree() -> Result<()> {
-        let (weight, x) = (var(&[130, 96], 1)?, var(&[3, 96], 2)?);
-        let q = QLinear::quantize(&weight, QuantKind::Q8_0)?;
-        let want = x.matmul(&q.dequantize()?.t()?)?;
-        // Activations carry 8 bits: error of a product of 96 terms about 96^½ · 3 · 3/254.
-        assert_close(&q.forward(&x)?, &want, 0.35)?;
-        let many = var(&[20, 96], 3)?;
-        assert_close(&q.forward(&many)?, &many.matmul(&q.dequantize()?.t()?)?, 1e-4)
-    }
 
     #[test]
     fn kernels_agree() {
@@ -329,15 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn gradient_reaches_the_input() -> Result<()> {
-        let (weight, x) = (var(&[6, 32], 1)?, var(&[2, 32], 2)?);
-        let q = QLinear::quantize(&weight, QuantKind::Q8_0)?;
-        let grads = q.forward(&x)?.sum_all()?.backward()?;
-        let want = Tensor::ones((2, 6), candle_core::DType::F32, &Device::Cpu)?
-            .matmul(&q.dequantize()?)?;
-        match grads.get(&x) {
-            Some(grad) => assert_close(grad, &want, 1e-5),
-            None => bail!("no gradient"),
-        }
+    fn stored_blocks_are_taken_over_exactly() -> Result<()> {
+        // One block: scale 0.5 (half float 0x3800), values 0, 1, 2, … with the last one −3.
+        let mut bytes = vec![0x00, 0x38];
+        bytes.extend((0..31_u8).chain([(-3_i8).cast_unsigned()]));
+        let q = Q8::from_stored(&bytes, 1, 32)?;
+        let got = q.dequantise();
+        assert_eq!((got[0], got[1], got[30], got[31]), (0., 0.5, 15., -1.5));
+        assert!(Q8::from_stored(&bytes[1..], 1, 32).is_err());
+        Ok(())
     }
 }
