@@ -130,6 +130,20 @@ enum ModelAction {
         /// The folder.
         folder: PathBuf,
     },
+    /// Write a smaller copy of a model folder with the layers of both experts quantised.
+    #[command(
+        after_help = "Example: troupe model quantize BAGEL-7B-MoT --to q4-k --out BAGEL-7B-MoT-q4"
+    )]
+    Quantize {
+        /// The folder.
+        folder: PathBuf,
+        /// Format of the layers; widths that do not fit q4-k take q8-0.
+        #[arg(long, value_enum, default_value = "q8-0")]
+        to: QuantFormat,
+        /// The new folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Write initial values of the weights that a model folder lacks.
     #[command(
         after_help = "Example: troupe model init my-model --out my-model/generation.safetensors"
@@ -144,6 +158,17 @@ enum ModelAction {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+/// Quantised formats by their names on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum QuantFormat {
+    /// 8 bits a weight.
+    #[value(name = "q8-0", alias = "q8_0")]
+    Q8_0,
+    /// 4 bits a weight.
+    #[value(name = "q4-k", alias = "q4_k")]
+    Q4K,
 }
 
 /// `mi_option_purge_delay` of mimalloc.h (versions 2 and 3), which the bindings leave out.
@@ -231,6 +256,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
         Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,
         Command::Model { action: ModelAction::Inspect { folder } } => inspect(&folder, output)?,
+        Command::Model { action: ModelAction::Quantize { folder, to, out } } => {
+            quantize(&folder, to, &out, output)?;
+        }
         Command::Model { action: ModelAction::Init { folder, out, seed } } => {
             let names = troupe_train::init::write_fresh_weights(&folder, &out, seed)
                 .map_err(ApiError::from)?;
@@ -282,6 +310,31 @@ fn show_text(detail: &troupe_api::wire::CharacterDetail) -> String {
         detail.adapters.len()
     ));
     lines.join("\n")
+}
+
+fn quantize(
+    folder: &std::path::Path,
+    to: QuantFormat,
+    out: &std::path::Path,
+    output: &Output,
+) -> Result<()> {
+    let kind = match to {
+        QuantFormat::Q8_0 => troupe_nn::quant::QuantKind::Q8_0,
+        QuantFormat::Q4K => troupe_nn::quant::QuantKind::Q4K,
+    };
+    let written = troupe_model::quantize::quantize(folder, out, kind).map_err(ApiError::from)?;
+    output.result(&written, || {
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let types: Vec<String> = written.dtypes.iter().map(|(t, n)| format!("{t} × {n}")).collect();
+        format!(
+            "{}: {:.1} MB (before {:.1} MB), stored as {}",
+            written.file.display(),
+            megabytes(written.bytes_after),
+            megabytes(written.bytes_before),
+            types.join(", ")
+        )
+    });
+    Ok(())
 }
 
 fn inspect(folder: &std::path::Path, output: &Output) -> Result<()> {

@@ -1,16 +1,17 @@
 //! What was learned for one character: low-rank updates and replaced weights, attached to a base at
 //! run time.
 //!
-//! A folder holds `adapter.safetensors` and `adapter_config.json`. Low-rank factors carry the PEFT
-//! library's names (`base_model.model.<module>.lora_A.weight`); weights that were trained in full
-//! (PEFT's `modules_to_save`) carry the checkpoint's names.
+//! A folder holds `adapter_model.safetensors` and `adapter_config.json`, as the PEFT library writes and
+//! reads them: low-rank factors are `base_model.model.<module>.lora_A.weight`, and weights that were
+//! trained in full (`modules_to_save`) `base_model.model.<module>.weight`. PEFT's patterns of ranks and
+//! alphas and its rank-stabilised scale are understood.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
 };
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use troupe_nn::linear::{Linear, Lora};
 
@@ -20,13 +21,15 @@ use crate::{
 };
 
 /// File of the tensors.
-pub const ADAPTER_FILE: &str = "adapter.safetensors";
+pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
+/// Name that earlier versions gave it.
+const EARLIER_ADAPTER_FILE: &str = "adapter.safetensors";
 /// File of the description.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 const PEFT_PREFIX: &str = "base_model.model.";
 
 /// Description of an adapter. The first fields are PEFT's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
     /// Always `LORA`.
     #[serde(default = "default_peft_type")]
@@ -37,9 +40,18 @@ pub struct AdapterConfig {
     /// Scale times rank of the low-rank updates.
     #[serde(default)]
     pub lora_alpha: f64,
-    /// Modules that carry low-rank updates.
-    #[serde(default)]
+    /// Modules that carry low-rank updates; PEFT also allows one pattern, which is kept as it is.
+    #[serde(default, deserialize_with = "one_or_many")]
     pub target_modules: Vec<String>,
+    /// Modules that were trained in full; filled in by [`Adapter::save`].
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub modules_to_save: Vec<String>,
+    /// Whether the scale is `alpha / √rank` (rsLoRA, arXiv:2312.03732).
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// Alphas of modules, by the end of their names, that differ from `lora_alpha`.
+    #[serde(default)]
+    pub alpha_pattern: BTreeMap<String, f64>,
     /// Ours: hash of the base it was trained on.
     #[serde(default)]
     pub base_hash: String,
@@ -58,6 +70,33 @@ pub struct AdapterConfig {
     /// Ours: settings of the run.
     #[serde(default)]
     pub settings: serde_json::Value,
+}
+
+/// A list of names, a single one, or nothing.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        Many(Vec<String>),
+        One(String),
+    }
+    Ok(match Option::<Names>::deserialize(from)? {
+        None => Vec::new(),
+        Some(Names::One(name)) => vec![name],
+        Some(Names::Many(names)) => names,
+    })
+}
+
+impl AdapterConfig {
+    /// Scale of a module's update of rank `rank`.
+    fn scale(&self, module: &str, rank: usize) -> f64 {
+        let ends = |pattern: &str| module == pattern || module.ends_with(&format!(".{pattern}"));
+        let alpha = self.alpha_pattern.iter().find(|(pattern, _)| ends(pattern));
+        let alpha = alpha.map_or(self.lora_alpha, |(_, alpha)| *alpha);
+        let rank = rank as f64;
+        let alpha = if alpha > 0. { alpha } else { rank };
+        alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
 }
 
 fn default_peft_type() -> String {
@@ -95,7 +134,7 @@ impl Adapter {
     /// When a file is missing or malformed.
     pub fn load(path: &Path, device: &Device) -> ModelResult<Self> {
         let (file, config) = if path.is_dir() {
-            let file = [ADAPTER_FILE, "adapter_model.safetensors"]
+            let file = [ADAPTER_FILE, EARLIER_ADAPTER_FILE]
                 .map(|name| path.join(name))
                 .into_iter()
                 .find(|file| file.exists())
@@ -139,7 +178,7 @@ impl Adapter {
             } else if let Some(module) = bare.strip_suffix(".lora_B.weight") {
                 b.insert(module.to_owned(), tensor);
             } else {
-                weights.insert(bare.to_owned(), tensor);
+                weights.insert(bare.replace(".modules_to_save.default.", "."), tensor);
             }
         }
         let mut loras = BTreeMap::new();
@@ -147,9 +186,8 @@ impl Adapter {
             let Some(b) = b.remove(&module) else {
                 return Err(ModelError::Adapter(format!("{module} has lora_A but no lora_B")));
             };
-            let rank = a.dim(0)?;
-            let alpha = if config.lora_alpha > 0. { config.lora_alpha } else { rank as f64 };
-            loras.insert(module, Lora { a, b, scale: alpha / rank as f64 });
+            let scale = config.scale(&module, a.dim(0)?);
+            loras.insert(module, Lora { a, b, scale });
         }
         Ok(Self { config, loras, weights, hash })
     }
@@ -173,8 +211,9 @@ impl Adapter {
             tensors.insert(format!("{PEFT_PREFIX}{module}.lora_B.weight"), lora.b.contiguous()?);
         }
         for (name, tensor) in weights {
-            tensors.insert(name.clone(), tensor.to_dtype(dtype)?.contiguous()?);
+            tensors.insert(format!("{PEFT_PREFIX}{name}"), tensor.to_dtype(dtype)?.contiguous()?);
         }
+        let config = &AdapterConfig { modules_to_save: modules_of(weights), ..config.clone() };
         // One entry only: the format keeps entries in no fixed order, and equal adapters should be
         // equal files.
         let origin = serde_json::json!({
@@ -198,6 +237,13 @@ impl Adapter {
     }
 }
 
+/// Modules that a set of weights belongs to.
+fn modules_of(weights: &BTreeMap<String, Tensor>) -> Vec<String> {
+    let module = |name: &String| Some(name.rsplit_once('.')?.0.to_owned());
+    let modules: BTreeSet<String> = weights.keys().filter_map(module).collect();
+    modules.into_iter().collect()
+}
+
 /// What an attached adapter replaced, to be put back.
 #[derive(Debug, Default)]
 pub struct Replaced {
@@ -216,7 +262,7 @@ pub fn attach(
 ) -> ModelResult<(Replaced, AdapterMatch)> {
     let mut replaced = Replaced::default();
     let mut matched = BTreeSet::new();
-    let mut on_linear = |module: &str, linear: &mut Linear| -> Result<()> {
+    let mut on_linear = |module: &str, linear: &mut Linear| -> candle_core::Result<()> {
         let original = linear.clone();
         let key = |part: &str| format!("{module}.{part}");
         let mut touched = false;
@@ -287,4 +333,35 @@ pub fn detach(network: &mut Network, mut replaced: Replaced) -> ModelResult<()> 
         Ok(())
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> AdapterConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_scale_follows_pefts_fields() {
+        let plain = config(r#"{"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}"#);
+        assert_eq!(plain.target_modules, ["all-linear"]);
+        assert_eq!(plain.scale("model.q_proj", 16), 2.);
+        let stable = config(
+            r#"{"lora_alpha": 32, "use_rslora": true, "modules_to_save": null,
+                "alpha_pattern": {"k_proj": 8}}"#,
+        );
+        assert_eq!(stable.scale("model.q_proj", 16), 8.); // 32 / √16
+        assert_eq!(stable.scale("model.k_proj", 16), 2.); // 8 / √16
+        assert_eq!(config("{}").scale("q_proj", 4), 1.); // no alpha: that of the rank
+    }
+
+    #[test]
+    fn a_factor_without_its_partner_is_named() {
+        let a = Tensor::zeros((2, 4), DType::F32, &Device::Cpu).unwrap();
+        let tensors = HashMap::from([("base_model.model.x.lora_A.weight".to_owned(), a)]);
+        let error = Adapter::from_tensors(config("{}"), tensors, String::new()).unwrap_err();
+        assert!(error.to_string().contains("x has lora_A but no lora_B"), "{error}");
+    }
 }

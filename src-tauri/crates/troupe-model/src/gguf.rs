@@ -1,7 +1,9 @@
-//! Reads a Llama-shaped GGUF file as the understanding expert of a unified model.
+//! Reads GGUF files: Llama-shaped ones as the understanding expert of a unified model, and our own,
+//! which [`crate::quantize`] writes, as the whole network.
 //!
-//! Tensors appear under the checkpoint's names, with llama.cpp's permutation of query and key rows
-//! undone. Source: llama.cpp, `convert_hf_to_gguf.py` (`LlamaModel.permute`).
+//! Tensors of a Llama-shaped file appear under the checkpoint's names, with llama.cpp's permutation
+//! of query and key rows undone (llama.cpp, `convert_hf_to_gguf.py`, `LlamaModel.permute`). Our own
+//! files carry the architecture `troupe` and the checkpoint's names.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +15,10 @@ use std::{
 
 use candle_core::{
     Device, Result, Tensor,
-    quantized::gguf_file::{Content, Value},
+    quantized::{
+        GgmlDType, QTensor,
+        gguf_file::{Content, Value},
+    },
 };
 
 use crate::error::{ModelError, ModelResult};
@@ -24,6 +29,7 @@ pub struct GgufFile {
     content: Content,
     reader: Mutex<BufReader<File>>,
     names: BTreeMap<String, String>, // ours → the file's
+    is_own: bool,
     path: PathBuf,
 }
 
@@ -43,6 +49,9 @@ pub struct GgufShape {
     /// Longest context.
     pub max_position_embeddings: usize,
 }
+
+/// Value of `general.architecture` in files that hold a whole network under the checkpoint's names.
+pub const OWN_ARCHITECTURE: &str = "troupe";
 
 /// The checkpoint's name of a GGUF tensor.
 fn our_name(theirs: &str) -> Option<String> {
@@ -101,12 +110,15 @@ impl GgufFile {
                 )));
             }
         }
+        let is_own = matches!(content.metadata.get("general.architecture"),
+            Some(Value::String(name)) if name == OWN_ARCHITECTURE);
+        let ours = |theirs: &str| if is_own { Some(theirs.to_owned()) } else { our_name(theirs) };
         let names = content
             .tensor_infos
             .keys()
-            .filter_map(|theirs| Some((our_name(theirs)?, theirs.clone())))
+            .filter_map(|theirs| Some((ours(theirs)?, theirs.clone())))
             .collect();
-        Ok(Self { content, reader: Mutex::new(reader), names, path: path.to_path_buf() })
+        Ok(Self { content, reader: Mutex::new(reader), names, is_own, path: path.to_path_buf() })
     }
 
     /// Where the file is.
@@ -131,6 +143,30 @@ impl GgufFile {
     /// True when the file holds the tensor.
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)
+    }
+
+    /// A tensor as it is stored, when it is stored in blocks under the checkpoint's name; files of
+    /// other programs have their rows in another order and give nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn blocks(&self, name: &str, device: &Device) -> Result<Option<QTensor>> {
+        let Some(info) = self.content.tensor_infos.get(name).filter(|_| self.is_own) else {
+            return Ok(None);
+        };
+        if matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) {
+            return Ok(None);
+        }
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.content.tensor(&mut *reader, name, device).map(Some)
+    }
+
+    /// Metadata under `prefix`, such as the tokenizer's.
+    pub fn metadata_under(&self, prefix: &str) -> Vec<(String, Value)> {
+        let under = self.content.metadata.iter().filter(|(key, _)| key.starts_with(prefix));
+        let mut under: Vec<_> = under.map(|(k, v)| (k.clone(), v.clone())).collect();
+        under.sort_by(|a, b| a.0.cmp(&b.0));
+        under
     }
 
     /// A metadata value.

@@ -14,7 +14,7 @@
 //! | [`context`], [`text`], [`flow`] | reading, decoding, drawing |
 //! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
 //! | [`adapter`] | what was learned for one character, attached at run time |
-//! | [`inspect`] | what a folder holds, without loading it |
+//! | [`inspect`], [`quantize`] | what a folder holds, without loading it; a smaller copy of it |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
 pub mod adapter;
@@ -28,6 +28,7 @@ pub mod image_ops;
 pub mod inspect;
 pub mod layout;
 pub mod llm;
+pub mod quantize;
 pub mod runtime;
 pub mod text;
 pub mod tokens;

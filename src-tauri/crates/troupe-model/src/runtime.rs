@@ -10,8 +10,9 @@ use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use troupe_nn::{
+    linear::Linear,
     noise::{Noise, Stream},
-    quant::QuantKind,
+    quant::{QLinear, QuantKind},
 };
 
 use crate::{
@@ -80,12 +81,15 @@ pub enum Precision {
     #[default]
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 4-bit understanding expert where its width allows it, the rest in 32-bit floats. CPU only.
+    #[serde(rename = "q4_k")]
+    Q4K,
 }
 
 impl Precision {
     fn dtype(self) -> DType {
         match self {
-            Self::F32 | Self::Q8_0 => DType::F32,
+            Self::F32 | Self::Q8_0 | Self::Q4K => DType::F32,
             Self::Bf16 => DType::BF16,
             Self::F16 => DType::F16,
         }
@@ -98,17 +102,32 @@ impl Precision {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::Q8_0 => "q8_0",
+            Self::Q4K => "q4_k",
+        }
+    }
+
+    /// Format of the understanding expert's linear layers.
+    fn quantised(self) -> Option<QuantKind> {
+        match self {
+            Self::F32 | Self::Bf16 | Self::F16 => None,
+            Self::Q8_0 => Some(QuantKind::Q8_0),
+            Self::Q4K => Some(QuantKind::Q4K),
         }
     }
 }
 
 /// Options of loading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LoadOptions {
     /// Where to compute.
     pub device: DeviceChoice,
-    /// How weights are held.
+    /// How weights are held. Layers that the files store quantised stay as they are.
     pub precision: Precision,
+    /// Keeps the vision tower, used once a picture, in main memory and computes it there.
+    pub offload_vision: bool,
+    /// Keeps the picture codec, used once a picture, in main memory and computes it there.
+    pub offload_codec: bool,
 }
 
 /// Facts about a loaded model.
@@ -310,6 +329,7 @@ fn is_understanding(module: &str) -> bool {
 pub struct Model {
     network: Network,
     codec: Codec,
+    codec_device: Device,
     tokenizer: TextTokenizer,
     config: ModelConfig,
     options: LoadOptions,
@@ -329,26 +349,40 @@ impl Model {
         let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
         let names = &config.special_token_names;
         let tokenizer = TextTokenizer::from_dir(dir, gguf.as_ref(), names, &config.text_template)?;
-        let quantised = options.precision == Precision::Q8_0 && device.is_cpu();
+        let quantised = options.precision.quantised().filter(|_| device.is_cpu());
         let weights = Arc::new(files.source()?);
-        let builder = weights.builder(options.precision.dtype(), &device);
-        let mut network = Network::load_with(&config, &builder, &mut |module, linear| {
-            let fits = linear.shape()?.1 % troupe_nn::quant::BLOCK == 0;
-            if quantised && is_understanding(module) && fits {
-                linear.quantise(QuantKind::Q8_0)?;
+        let dtype = options.precision.dtype();
+        let builder = weights.builder(dtype, &device);
+        let vision = if options.offload_vision {
+            weights.builder(DType::F32, &Device::Cpu)
+        } else {
+            builder.clone()
+        };
+        let mut is_stored_quantised = false;
+        let prepare = &mut |module: &str, linear: &mut Linear| {
+            if let Some(blocks) = weights.blocks(&format!("{module}.weight"), &device)? {
+                is_stored_quantised = true;
+                return linear.set_quantised(QLinear::from_stored(blocks)?);
             }
-            Ok(())
-        })?;
-        if quantised {
+            let kind = quantised.and_then(|kind| kind.fitting(linear.shape().ok()?.1));
+            match kind.filter(|_| is_understanding(module)) {
+                Some(kind) => linear.quantise(kind),
+                None => Ok(()),
+            }
+        };
+        let mut network = Network::load_with(&config, &builder, &vision, prepare)?;
+        if dtype == DType::F32 && (quantised.is_some() || is_stored_quantised) {
             network.halve_embedding()?;
         }
         let mismatch = weights.mismatch(|_| true);
         if !mismatch.is_empty() {
             return Err(ModelError::Weights(mismatch));
         }
-        let codec = load_codec(&config, files.codec.as_deref(), dir, &device)?;
+        let codec_device = if options.offload_codec { Device::Cpu } else { device };
+        let codec = load_codec(&config, files.codec.as_deref(), dir, &codec_device)?;
         Ok(Self {
             network,
+            codec_device,
             codec,
             tokenizer,
             options: *options,
@@ -366,8 +400,13 @@ impl Model {
         base_hash: String,
     ) -> Self {
         let config = network.config().clone();
-        let options = LoadOptions { device: DeviceChoice::Cpu, precision: Precision::F32 };
-        Self { network, codec, tokenizer, config, options, base_hash, attached: None }
+        let options = LoadOptions {
+            device: DeviceChoice::Cpu,
+            precision: Precision::F32,
+            ..LoadOptions::default()
+        };
+        let codec_device = network.device().clone();
+        Self { network, codec, codec_device, tokenizer, config, options, base_hash, attached: None }
     }
 
     /// The network.
@@ -446,6 +485,29 @@ impl Model {
         }
     }
 
+    /// Adds the attached adapter's low-rank updates to the weights, which makes every step cheaper.
+    ///
+    /// # Errors
+    /// When a layer is quantised; the adapter then stays attached everywhere.
+    pub fn merge_adapter(&mut self) -> ModelResult<()> {
+        let merged = self.network.visit_linears(&mut |_, linear| linear.merge());
+        merged.map_err(|error| match self.unmerge_adapter() {
+            Ok(()) => error.into(),
+            Err(second) => second,
+        })
+    }
+
+    /// Undoes [`merge_adapter`](Self::merge_adapter) exactly.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn unmerge_adapter(&mut self) -> ModelResult<()> {
+        Ok(self.network.visit_linears(&mut |_, linear| {
+            linear.unmerge();
+            Ok(())
+        })?)
+    }
+
     /// Tokens of a text.
     ///
     /// # Errors
@@ -466,7 +528,7 @@ impl Model {
     pub fn picture_for_vision(&self, picture: &RgbImage) -> ModelResult<Tensor> {
         let picture = self.sized(picture);
         let picture = self.config.vit_transform.apply(&picture, 1);
-        Ok(normalise(&picture, self.network.device())?)
+        Ok(normalise(&picture, self.network.vision_device())?)
     }
 
     /// A picture at the codec's size.
@@ -489,7 +551,7 @@ impl Model {
         step: u64,
     ) -> ModelResult<(Tensor, usize, usize)> {
         let picture = self.sized(picture);
-        let pixels = normalise(&picture, self.network.device())?;
+        let pixels = normalise(&picture, &self.codec_device)?;
         let (_, height, width) = pixels.dims3()?;
         let shape = self.codec.latent_shape(height, width);
         let eps = match self.codec {
@@ -498,7 +560,7 @@ impl Model {
             }
             Codec::Pixel => Tensor::zeros((), DType::F32, pixels.device())?, // has no posterior
         };
-        let latent = self.codec.encode(&pixels, &eps)?;
+        let latent = self.codec.encode(&pixels, &eps)?.to_device(self.network.device())?;
         let patch = self.config.latent_patch_size;
         Ok((patchify(&latent, patch)?, shape.1 / patch, shape.2 / patch))
     }
@@ -514,7 +576,7 @@ impl Model {
         columns: usize,
     ) -> ModelResult<RgbImage> {
         let latent = unpatchify(tokens, rows, columns, self.config.latent_patch_size)?;
-        Ok(to_rgb_image(&self.codec.decode(&latent)?)?)
+        Ok(to_rgb_image(&self.codec.decode(&latent.to_device(&self.codec_device)?)?)?)
     }
 
     fn check_length(&self, num_tokens: usize) -> ModelResult<()> {

@@ -122,7 +122,8 @@ fn keep_mass(ranked: &mut Vec<(usize, f64)>, top_p: f64) {
     ranked.truncate(kept.max(1));
 }
 
-fn argmax(logits: &[f32]) -> u32 {
+/// Index of the largest value; the first of several.
+pub fn argmax(logits: &[f32]) -> u32 {
     let mut best = (0, f32::NEG_INFINITY);
     for (id, x) in logits.iter().enumerate() {
         if *x > best.1 {

@@ -65,6 +65,18 @@ struct Vision {
     positions: Tensor, // (side², h)
 }
 
+impl Vision {
+    fn load(cfg: &ModelConfig, vb: &VarBuilder) -> Result<Self> {
+        let h = cfg.llm_config.hidden_size;
+        let side = cfg.vit_max_num_patch_per_side;
+        Ok(Self {
+            tower: VisionTower::load(&cfg.vit_config, vb.pp("vit_model").pp("vision_model"))?,
+            connector: Connector::load(cfg.vit_config.hidden_size, h, vb.pp("connector"))?,
+            positions: position_table(&vb.pp("vit_pos_embed"), side, h)?,
+        })
+    }
+}
+
 /// The drawing side of the network.
 #[derive(Debug, Clone)]
 struct Drawing {
@@ -112,29 +124,23 @@ impl Network {
     /// # Errors
     /// When a tensor is missing or of another shape.
     pub fn load(cfg: &ModelConfig, vb: &VarBuilder) -> Result<Self> {
-        Self::load_with(cfg, vb, &mut |_, _| Ok(()))
+        Self::load_with(cfg, vb, vb, &mut |_, _| Ok(()))
     }
 
-    /// As [`load`](Self::load); `prepare` sees every linear layer of the language model as soon as
-    /// it is read.
+    /// As [`load`](Self::load), with the vision tower from `vision`, which may be on another device
+    /// and of another type; `prepare` sees every linear layer of the language model as soon as it is
+    /// read.
     ///
     /// # Errors
     /// As [`load`](Self::load), and those of `prepare`.
-    pub fn load_with(cfg: &ModelConfig, vb: &VarBuilder, prepare: LinearVisitor) -> Result<Self> {
+    pub fn load_with(
+        cfg: &ModelConfig,
+        vb: &VarBuilder,
+        vision: &VarBuilder,
+        prepare: LinearVisitor,
+    ) -> Result<Self> {
         let h = cfg.llm_config.hidden_size;
-        let vision = if cfg.visual_und {
-            Some(Vision {
-                tower: VisionTower::load(&cfg.vit_config, vb.pp("vit_model").pp("vision_model"))?,
-                connector: Connector::load(cfg.vit_config.hidden_size, h, vb.pp("connector"))?,
-                positions: position_table(
-                    &vb.pp("vit_pos_embed"),
-                    cfg.vit_max_num_patch_per_side,
-                    h,
-                )?,
-            })
-        } else {
-            None
-        };
+        let vision = if cfg.visual_und { Some(Vision::load(cfg, vision)?) } else { None };
         let drawing = if cfg.visual_gen {
             Some(Drawing {
                 time_embedder: TimeEmbedder::load(h, &vb.pp("time_embedder"))?,
@@ -224,13 +230,23 @@ impl Network {
     }
 
     /// Position ids of a grid of patches in a table of `side` columns.
-    fn grid_ids(&self, rows: usize, columns: usize, side: usize, what: &str) -> Result<Tensor> {
+    fn grid_ids(rows: usize, columns: usize, side: usize, what: &str) -> Result<Vec<u32>> {
         if rows > side || columns > side {
             bail!("a picture of {rows}×{columns} {what} exceeds the model's {side}×{side}")
         }
-        let ids: Vec<u32> =
-            (0..rows).flat_map(|r| (0..columns).map(move |c| (r * side + c) as u32)).collect();
-        Tensor::new(ids, &self.device)
+        Ok((0..rows).flat_map(|r| (0..columns).map(move |c| (r * side + c) as u32)).collect())
+    }
+
+    /// Position ids of a picture's vision patches.
+    fn patch_ids(&self, rows: usize, columns: usize) -> Result<Tensor> {
+        let side = self.cfg.vit_max_num_patch_per_side;
+        let ids = Self::grid_ids(rows, columns, side, "vision patches")?;
+        Tensor::new(ids, self.vision_device())
+    }
+
+    /// Where pictures are looked at.
+    pub fn vision_device(&self) -> &Device {
+        self.vision.as_ref().map_or(&self.device, |vision| vision.positions.device())
     }
 
     /// Output of the vision tower for a normalised picture (3, H, W), (n, vision width).
@@ -240,10 +256,10 @@ impl Network {
     pub fn vision_features(&self, picture: &Tensor) -> Result<Tensor> {
         let patch = self.cfg.vit_config.patch_size;
         let (_, height, width) = picture.dims3()?;
-        let side = self.cfg.vit_max_num_patch_per_side;
-        let ids = self.grid_ids(height / patch, width / patch, side, "vision patches")?;
-        let patches = patchify_picture(&picture.to_dtype(self.dtype)?, patch)?; // (n, p·p·3)
-        self.vision()?.tower.forward(&patches, &ids, None)
+        let ids = self.patch_ids(height / patch, width / patch)?;
+        let vision = self.vision()?;
+        let picture = picture.to_dtype(vision.positions.dtype())?;
+        vision.tower.forward(&patchify_picture(&picture, patch)?, &ids, None) // (n, p·p·3) in
     }
 
     /// Vision features (n, vision width) of a `rows`×`columns` grid as (connector output, tokens),
@@ -259,8 +275,7 @@ impl Network {
     ) -> Result<(Tensor, Tensor)> {
         let vision = self.vision()?;
         let connected = vision.connector.forward(features)?;
-        let side = self.cfg.vit_max_num_patch_per_side;
-        let ids = self.grid_ids(rows, columns, side, "vision patches")?;
+        let ids = self.patch_ids(rows, columns)?;
         let positions = vision.positions.index_select(&ids, 0)?;
         let tokens = (&connected + positions)?;
         Ok((connected, tokens))
@@ -274,7 +289,8 @@ impl Network {
         let patch = self.cfg.vit_config.patch_size;
         let (_, height, width) = picture.dims3()?;
         let features = self.vision_features(picture)?;
-        Ok(self.vision_tokens(&features, height / patch, width / patch)?.1)
+        let tokens = self.vision_tokens(&features, height / patch, width / patch)?.1;
+        tokens.to_device(&self.device)?.to_dtype(self.dtype)
     }
 
     /// Latent tokens of several pictures, one after the other, (g, h).
@@ -293,11 +309,11 @@ impl Network {
                 bail!("{num} latent tokens do not form a {}×{} grid", input.rows, input.columns)
             }
             tokens.push(input.tokens.to_dtype(self.dtype)?);
-            ids.push(self.grid_ids(input.rows, input.columns, side, "latents")?);
+            ids.extend(Self::grid_ids(input.rows, input.columns, side, "latents")?);
             owners.extend(std::iter::repeat_n(owner as u32, num));
         }
         let xs = drawing.vae2llm.forward(&Tensor::cat(&tokens, 0)?)?; // (g, h)
-        let positions = drawing.positions.index_select(&Tensor::cat(&ids, 0)?, 0)?;
+        let positions = drawing.positions.index_select(&Tensor::new(ids, &self.device)?, 0)?;
         let times = times.index_select(&Tensor::new(owners, &self.device)?, 0)?;
         (xs + times)? + positions
     }

@@ -9,7 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use candle_core::{DType, Device, Result, Shape, Tensor, Var, safetensors::MmapedSafetensors};
+use candle_core::{
+    DType, Device, Result, Shape, Tensor, Var, quantized::QTensor, safetensors::MmapedSafetensors,
+};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use troupe_nn::noise::{Noise, Stream};
 
@@ -20,7 +22,7 @@ use crate::{
 
 /// One place that holds tensors.
 enum Source {
-    File { tensors: Box<MmapedSafetensors>, names: BTreeSet<String> },
+    File { tensors: Box<MmapedSafetensors>, names: BTreeMap<String, String> }, // ours → the file's
     Gguf(Box<GgufFile>),
     Memory(HashMap<String, Tensor>),
 }
@@ -28,7 +30,7 @@ enum Source {
 impl Source {
     fn names(&self) -> Vec<String> {
         match self {
-            Self::File { names, .. } => names.iter().cloned().collect(),
+            Self::File { names, .. } => names.keys().cloned().collect(),
             Self::Gguf(file) => file.names(),
             Self::Memory(tensors) => tensors.keys().cloned().collect(),
         }
@@ -36,7 +38,7 @@ impl Source {
 
     fn contains(&self, name: &str) -> bool {
         match self {
-            Self::File { names, .. } => names.contains(name),
+            Self::File { names, .. } => names.contains_key(name),
             Self::Gguf(file) => file.names().iter().any(|n| n == name),
             Self::Memory(tensors) => tensors.contains_key(name),
         }
@@ -48,7 +50,9 @@ impl Source {
             Self::File { tensors, .. } => tensors
                 .tensors()
                 .into_iter()
-                .map(|(name, view)| (name, (view.shape().to_vec(), view.dtype().to_string())))
+                .map(|(name, view)| {
+                    (prefixed(name), (view.shape().to_vec(), view.dtype().to_string()))
+                })
                 .collect(),
             Self::Gguf(file) => file.shapes(),
             Self::Memory(tensors) => tensors
@@ -60,13 +64,25 @@ impl Source {
 
     fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
         match self {
-            Self::File { tensors, .. } => tensors.load(name, device),
+            Self::File { tensors, names } => {
+                tensors.load(names.get(name).map_or(name, String::as_str), device)
+            }
             Self::Gguf(file) => file.dequantize(name, device),
             Self::Memory(tensors) => match tensors.get(name) {
                 Some(tensor) => tensor.to_device(device),
                 None => Err(candle_core::Error::CannotFindTensor { path: name.into() }.bt()),
             },
         }
+    }
+}
+
+/// The checkpoint's name of a tensor: files that hold only the language model, as the reference's
+/// stage 2 writes them, leave its prefix out.
+fn prefixed(name: String) -> String {
+    if name.starts_with("model.") || name.starts_with("lm_head.") {
+        format!("language_model.{name}")
+    } else {
+        name
     }
 }
 
@@ -136,7 +152,8 @@ impl Weights {
             reason: format!("{e}; it may be incomplete: copy or download it again"),
             path: path.to_path_buf(),
         })?;
-        let names = tensors.tensors().into_iter().map(|(name, _)| name).collect();
+        let names =
+            tensors.tensors().into_iter().map(|(name, _)| (prefixed(name.clone()), name)).collect();
         self.sources.push(Source::File { tensors: Box::new(tensors), names });
         Ok(self)
     }
@@ -186,6 +203,17 @@ impl Weights {
     ) -> Self {
         self.fresh = Some((Box::new(chooser), seed));
         self
+    }
+
+    /// A tensor as it is stored, when the winning source stores it in quantised blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn blocks(&self, name: &str, device: &Device) -> Result<Option<QTensor>> {
+        match self.sources.iter().rev().find(|source| source.contains(name)) {
+            Some(Source::Gguf(file)) => file.blocks(name, device),
+            _ => Ok(None),
+        }
     }
 
     /// Shares the weights with a `VarBuilder` that hands tensors to the loaders.

@@ -606,6 +606,7 @@ impl<'a> Run<'a> {
             character: self.character.name.clone(),
             step: self.step,
             settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
+            ..AdapterConfig::default()
         };
         Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
         Ok(())

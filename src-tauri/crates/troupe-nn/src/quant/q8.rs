@@ -53,7 +53,7 @@ impl Q8 {
 
     /// Takes over stored blocks, bit for bit.
     pub(super) fn from_stored(bytes: &[u8], o: usize, i: usize) -> Result<Self> {
-        if i % BLOCK != 0 || bytes.len() != o * i / BLOCK * STORED_BLOCK {
+        if !i.is_multiple_of(BLOCK) || bytes.len() != o * i / BLOCK * STORED_BLOCK {
             bail!("{} bytes are no Q8_0 matrix of ({o}, {i})", bytes.len())
         }
         let mut values = Vec::with_capacity(o * i);
