@@ -1,5 +1,8 @@
 //! What the page may ask for: unpack, call the studio, hand over.
 
+mod authoring;
+mod gallery;
+
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -58,6 +61,31 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         stop_run,
         list_runs,
         get_run,
+        gallery::gallery_page,
+        gallery::set_favourite,
+        gallery::set_rating,
+        gallery::delete_gallery_pictures,
+        gallery::restore_gallery_pictures,
+        gallery::open_picture_chat,
+        gallery::save_pictures,
+        gallery::add_to_training,
+        gallery::draw_picture,
+        gallery::draw_again,
+        gallery::draw_expressions,
+        gallery::expression_sheet,
+        gallery::approve_picture,
+        gallery::export_sprites,
+        authoring::base_facts,
+        authoring::count_tokens,
+        authoring::duplicate_character,
+        authoring::update_pictures,
+        authoring::crop_picture,
+        authoring::draft_caption,
+        authoring::scene_from_chat,
+        authoring::list_versions,
+        authoring::keep_version,
+        authoring::version_changes,
+        authoring::restore_version,
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Journeys over the studio's operations on a scratch data folder and a tiny base.
 
+mod authoring;
 mod bad_input;
 mod chatting;
+mod gallery;
 mod teaching;

@@ -1,7 +1,16 @@
 //! Wire types: what the window and `--json` see. camelCase, numbers small enough for JavaScript.
 
+mod authoring;
+mod gallery;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
+pub use gallery::{
+    AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
+    GalleryOrder, GalleryPage, PictureUse,
+};
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
@@ -82,14 +91,26 @@ pub struct CharacterDraft {
     pub persona: String,
     /// How it talks.
     pub speaking_style: String,
-    /// Body, face, colours.
+    /// What it does while talking.
+    pub habits: String,
+    /// Phrases it likes.
+    pub catchphrases: Vec<String>,
+    /// Words it never uses.
+    pub taboo_words: Vec<String>,
+    /// Lines that sound like it.
+    pub example_lines: Vec<String>,
+    /// Body, face.
     pub appearance: String,
     /// Clothes and things.
     pub outfit: String,
+    /// Colours that belong to it.
+    pub colours: String,
     /// Faces it can make.
     pub expressions: Vec<ExpressionItem>,
     /// First line of a chat.
     pub greeting: String,
+    /// Knowledge notes.
+    pub notes: String,
 }
 
 /// A picture of a character.
@@ -105,6 +126,9 @@ pub struct PictureItem {
     pub expression: String,
     /// Kept back from teaching.
     pub is_held_out: bool,
+    /// Square of the whole picture that is shown and learned from; set by cropping alone.
+    #[serde(default)]
+    pub crop: Option<CropItem>,
 }
 
 /// A line of a scene.
