@@ -18,6 +18,8 @@ export class CharacterEditor {
   saveState = $state<SaveState>('saved');
   error = $state<ApiError | null>(null);
   refused = $state<string[]>([]);
+  /** Grows when everything was replaced at once, so that fields begin anew. */
+  revision = $state(0);
   #draftDirty = false;
   #scenesDirty = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -127,6 +129,7 @@ export class CharacterEditor {
     await this.#pictures(work);
     this.draft = structuredClone($state.snapshot(this.detail.draft));
     this.scenes = structuredClone($state.snapshot(this.detail.scenes));
+    this.revision += 1;
   }
 
   removePicture(pictureId: string): Promise<void> {
