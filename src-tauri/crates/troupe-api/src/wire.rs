@@ -2,6 +2,7 @@
 
 mod authoring;
 mod gallery;
+mod teaching;
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -11,6 +12,7 @@ pub use gallery::{
     AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
     GalleryOrder, GalleryPage, PictureUse,
 };
+pub use teaching::RecipeItem;
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
@@ -472,6 +474,10 @@ pub struct TrainingPlan {
     pub findings: Vec<FindingItem>,
     /// A run that is on now, whoever it is for.
     pub busy_run: Option<String>,
+    /// The numbers that would be used.
+    pub recipe: RecipeItem,
+    /// The numbers that are used unless they are changed.
+    pub defaults: RecipeItem,
 }
 
 /// A request to teach.
@@ -485,6 +491,10 @@ pub struct StartTraining {
     pub num_steps: Option<u32>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
+    /// All numbers of the recipe; the usual ones when absent.
+    pub recipe: Option<RecipeItem>,
+    /// Wait for the run that is on instead of refusing.
+    pub queue: bool,
 }
 
 /// A run in a list.
@@ -498,7 +508,7 @@ pub struct RunSummary {
     pub character_id: String,
     /// Their name.
     pub character_name: String,
-    /// `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
+    /// `queued`, `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
     pub status: String,
     /// Steps done.
     pub step: u32,
@@ -555,6 +565,12 @@ pub struct RunDetail {
     pub validation: Vec<CurvePoint>,
     /// Samples, oldest first.
     pub samples: Vec<SampleItem>,
+    /// Steps at which a checkpoint was written.
+    pub checkpoints: Vec<u32>,
+    /// The numbers that it uses.
+    pub recipe: RecipeItem,
+    /// Seed of all its choices.
+    pub seed: f64,
     /// What it is doing, in words.
     pub phase: Option<String>,
 }

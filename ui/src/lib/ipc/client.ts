@@ -22,6 +22,7 @@ import type { GalleryPage } from './bindings/GalleryPage';
 import type { ImportOutcome } from './bindings/ImportOutcome';
 import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
+import type { RecipeItem } from './bindings/RecipeItem';
 import type { Regenerate } from './bindings/Regenerate';
 import type { RunDetail } from './bindings/RunDetail';
 import type { RunSummary } from './bindings/RunSummary';
@@ -88,8 +89,9 @@ export const client = {
     call<Started>('regenerate', { messageId, what, seed, events: channel(on) }),
   stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
 
-  trainingPlan: (characterId: string, numSteps: number | null) =>
-    call<TrainingPlan>('training_plan', { characterId, numSteps }),
+  trainingPlan: (characterId: string, recipe: RecipeItem | null) =>
+    call<TrainingPlan>('training_plan', { characterId, recipe }),
+  saveRunCsv: (id: string) => call<boolean>('save_run_csv', { id }),
   startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
   pauseRun: (id: string) => call<null>('pause_run', { id }),
   resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
