@@ -248,7 +248,7 @@ impl Studio {
         if self.busy_run().is_some() {
             return Ok(None);
         }
-        let waiting = RunFolder::list(&self.runs_dir()).into_iter().filter(is_queued).last();
+        let waiting = RunFolder::list(&self.runs_dir()).into_iter().rfind(is_queued);
         let Some(run) = waiting else { return Ok(None) };
         self.spawn(&run)?;
         leave_queue(&run);
