@@ -326,7 +326,7 @@ export const en = {
   lossAt: 'step {step}: {raw}, smoothed {smooth}',
   lossLegend: 'A star marks the best; small bars are checkpoints.',
   verdictEarly: 'A verdict needs two looks at the kept-back examples.',
-  verdictLearning: 'kept-back examples got {percent} % better and are at their best now.',
+  verdictLearning: 'kept-back examples got {percent} % better, and nothing was lost since.',
   verdictCopying: 'best at step {step}; {percent} % worse since. It begins to copy: fewer steps would do.',
   verdictFlat: 'kept-back examples hardly changed. More steps, or more varied examples, may help.',
   recipeHint: 'Every number of the recipe. An arrow brings the default back.',

@@ -324,7 +324,7 @@ export const zhHans: Catalogue = {
   lossAt: '第 {step} 步：{raw}，平滑 {smooth}',
   lossLegend: '星号是最佳点；小竖线是检查点。',
   verdictEarly: '至少检验两次留出样本后才有结论。',
-  verdictLearning: '留出样本好转 {percent}%，现在是最佳状态。',
+  verdictLearning: '留出样本好转 {percent}%，此后没有变差。',
   verdictCopying: '在第 {step} 步最佳，此后变差 {percent}%。开始照搬：步数可以少一些。',
   verdictFlat: '留出样本几乎没有变化。增加步数或样本种类可能有帮助。',
   recipeHint: '配方的全部数值。箭头可恢复默认值。',

@@ -324,7 +324,7 @@ export const zhHant: Catalogue = {
   lossAt: '第 {step} 步：{raw}，平滑 {smooth}',
   lossLegend: '星號是最佳點；小直線是檢查點。',
   verdictEarly: '至少檢驗兩次留出樣本後才有結論。',
-  verdictLearning: '留出樣本好轉 {percent}%，現在是最佳狀態。',
+  verdictLearning: '留出樣本好轉 {percent}%，此後沒有變差。',
   verdictCopying: '在第 {step} 步最佳，此後變差 {percent}%。開始照搬：步數可以少一些。',
   verdictFlat: '留出樣本幾乎沒有變化。增加步數或樣本種類可能有幫助。',
   recipeHint: '配方的全部數值。箭頭可恢復預設值。',
