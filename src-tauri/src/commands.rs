@@ -1,5 +1,8 @@
 //! What the page may ask for: unpack, call the studio, hand over.
 
+mod authoring;
+mod gallery;
+
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -9,9 +12,9 @@ use troupe_api::{
     ApiError, ApiResult, ChatSink, ErrorCode, Studio,
     wire::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
-        ChatEvent, ChatSummary, FindingItem, ImportOutcome, MessageItem, PictureItem, Regenerate,
-        RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, StartTraining, Started,
-        TrainingPlan,
+        ChatEvent, ChatSummary, FindingItem, ImportOutcome, MessageItem, PictureItem, RecipeItem,
+        Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, StartTraining,
+        Started, TrainingPlan,
     },
 };
 
@@ -58,6 +61,32 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         stop_run,
         list_runs,
         get_run,
+        save_run_csv,
+        gallery::gallery_page,
+        gallery::set_favourite,
+        gallery::set_rating,
+        gallery::delete_gallery_pictures,
+        gallery::restore_gallery_pictures,
+        gallery::open_picture_chat,
+        gallery::save_pictures,
+        gallery::add_to_training,
+        gallery::draw_picture,
+        gallery::draw_again,
+        gallery::draw_expressions,
+        gallery::expression_sheet,
+        gallery::approve_picture,
+        gallery::export_sprites,
+        authoring::base_facts,
+        authoring::count_tokens,
+        authoring::duplicate_character,
+        authoring::update_pictures,
+        authoring::crop_picture,
+        authoring::draft_caption,
+        authoring::scene_from_chat,
+        authoring::list_versions,
+        authoring::keep_version,
+        authoring::version_changes,
+        authoring::restore_version,
     ]
 }
 
@@ -264,9 +293,20 @@ fn stop_generation(studio: Shared<'_>, generation_id: &str) {
 fn training_plan(
     studio: Shared<'_>,
     character_id: &str,
-    num_steps: Option<usize>,
+    recipe: Option<RecipeItem>,
 ) -> ApiResult<TrainingPlan> {
-    studio.training_plan(character_id, num_steps)
+    match recipe {
+        Some(recipe) => studio.recipe_plan(character_id, &recipe),
+        None => studio.training_plan(character_id, None),
+    }
+}
+
+/// Saves a run's curves where the person chooses; false when they chose nothing.
+#[tauri::command(async)]
+fn save_run_csv(app: AppHandle, studio: Shared<'_>, id: &str) -> ApiResult<bool> {
+    let Some(file) = dialogs::save_file(&app, "losses.csv") else { return Ok(false) };
+    studio.save_run_csv(id, &file)?;
+    Ok(true)
 }
 
 #[tauri::command(async)]

@@ -34,3 +34,13 @@ pub(crate) fn pick_folder<R: Runtime>(app: &AppHandle<R>) -> Option<PathBuf> {
         .unwrap_or_else(|| paths(app.dialog().file().blocking_pick_folder().into_iter().collect()))
         .pop()
 }
+
+/// Lets the person choose where to save a file called `name`.
+pub(crate) fn save_file<R: Runtime>(app: &AppHandle<R>, name: &str) -> Option<PathBuf> {
+    prepared()
+        .unwrap_or_else(|| {
+            let dialog = app.dialog().file().set_file_name(name);
+            paths(dialog.blocking_save_file().into_iter().collect())
+        })
+        .pop()
+}

@@ -41,6 +41,9 @@ fn run() -> Result<()> {
         Ok(count) => tracing::info!("{count} unfinished replies were closed"),
         Err(error) => tracing::warn!("unfinished replies could not be closed: {error}"),
     }
+    if let Err(error) = studio.start_next_run() {
+        tracing::warn!("the next run in the queue could not be started: {error}");
+    }
     pictures::register(tauri::Builder::default(), &studio)
         .plugin(tauri_plugin_dialog::init())
         .plugin(tauri_plugin_window_state::Builder::new().build())

@@ -3,7 +3,8 @@
 //! | path | picture |
 //! |---|---|
 //! | `character/<character id>/<picture id>` | one of a character's own |
-//! | `chat/<picture id>` | one drawn in a chat |
+//! | `character/<character id>/<picture id>/whole` | the same before it was cut |
+//! | `chat/<picture id>` | one drawn in a chat or in the gallery |
 //! | `run/<run id>/<file>` | a sample made while teaching |
 
 use std::{borrow::Cow, path::PathBuf};
@@ -33,6 +34,7 @@ fn find(studio: &Studio, path: &str) -> ApiResult<PathBuf> {
     let parts: Vec<&str> = decoded.split('/').filter(|part| !part.is_empty()).collect();
     match parts[..] {
         ["character", character, picture] => studio.character_picture_file(character, picture),
+        ["character", character, picture, "whole"] => studio.whole_picture_file(character, picture),
         ["chat", picture] => studio.drawn_picture_file(picture),
         ["run", run, name] => studio.run_sample_file(run, name),
         _ => Err(ApiError::new(ErrorCode::NotFound, "there is no such picture", "")),

@@ -5,7 +5,12 @@ use troupe_tests::{Scratch, reply, say, wait_for};
 use troupe_train::events::{Control, Outcome, TrainEvent};
 
 fn request(id: &str, num_steps: u32) -> StartTraining {
-    StartTraining { character_id: id.into(), num_steps: Some(num_steps), seed: Some(1) }
+    StartTraining {
+        character_id: id.into(),
+        num_steps: Some(num_steps),
+        seed: Some(1),
+        ..StartTraining::default()
+    }
 }
 
 #[test]
@@ -99,4 +104,51 @@ fn a_killed_worker_loses_nothing_finished() {
     let starts: Vec<&str> = resumed.lines().filter(|l| l.contains(r#""type":"started""#)).collect();
     assert_eq!(starts.len(), 2);
     assert!(!starts[1].contains(r#""step":0,"#), "it began anew: {}", starts[1]);
+}
+
+#[test]
+fn numbers_of_the_recipe_reach_the_run_and_its_curves_a_file() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let usual = studio.training_plan(&id, None).unwrap();
+    assert_eq!(usual.recipe, usual.defaults);
+    let mut recipe = usual.defaults.clone();
+    (recipe.num_steps, recipe.pictures, recipe.checkpoint_every) = (4, 2, 2);
+    let plan = studio.recipe_plan(&id, &recipe).unwrap();
+    assert!(plan.minutes < usual.minutes, "{} < {}", plan.minutes, usual.minutes);
+    let request =
+        StartTraining { recipe: Some(recipe.clone()), num_steps: None, ..request(&id, 1) };
+    let run = studio.create_run(&request).unwrap();
+    work(&run, &mut |_| Control::Continue).unwrap();
+    let run_id = studio.list_runs(Some(&id)).unwrap().remove(0).id;
+    let detail = studio.run(&run_id).unwrap();
+    assert_eq!((detail.recipe, detail.seed, detail.curve.len()), (recipe.clone(), 1., 4));
+    assert!(detail.checkpoints.contains(&2), "{:?}", detail.checkpoints);
+    let csv = studio.run_csv(&run_id).unwrap();
+    assert!(csv.starts_with("set,step,text_loss,picture_loss\ntrain,1,"), "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.starts_with("train,")).count(), 4);
+    recipe.num_steps = 0;
+    assert!(studio.recipe_plan(&id, &recipe).is_err());
+}
+
+#[test]
+fn a_queued_run_starts_when_the_one_before_has_ended() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let first = studio.start_training(&request(&id, 3000)).unwrap();
+    let status = |id: &str| studio.run(id).unwrap().run.status;
+    wait_for("the first run", || (status(&first.id) == "running").then_some(()));
+    let refused = studio.start_training(&request(&id, 2)).unwrap_err();
+    assert_eq!(refused.code, troupe_api::ErrorCode::Busy);
+    let queued = StartTraining { queue: true, ..request(&id, 2) };
+    let second = studio.start_training(&queued).unwrap();
+    let third = studio.start_training(&queued).unwrap();
+    assert_eq!((status(&second.id).as_str(), status(&third.id).as_str()), ("queued", "queued"));
+    studio.stop_run(&third.id).unwrap();
+    assert_eq!(status(&third.id), "stopped");
+    studio.stop_run(&first.id).unwrap();
+    wait_for("the second run", || (status(&second.id) == "finished").then_some(()));
+    assert_eq!(status(&first.id), "stopped");
 }

@@ -53,11 +53,19 @@ fn studio() -> PathBuf {
 impl Window {
     /// Opens the application on a scratch data folder.
     pub(crate) async fn open(scratch: &Scratch, model_dir: &Path) -> Self {
+        Self::open_answering(scratch, model_dir, "").await
+    }
+
+    /// Opens the application with an answer for its file dialogs: paths, one a line.
+    pub(crate) async fn open_answering(scratch: &Scratch, model_dir: &Path, answer: &str) -> Self {
         let (port, native_port) = (free_port(), free_port());
         let mut command = Command::new("tauri-driver");
         command.args(["--port", &port.to_string(), "--native-port", &native_port.to_string()]);
         command.env("TROUPE_HOME", scratch.home()).env("TROUPE_MODEL", model_dir);
         command.env("TROUPE_WORKER", program());
+        if !answer.is_empty() {
+            command.env("TROUPE_TEST_DIALOG", answer);
+        }
         let driver = Driver(command.spawn().expect("tauri-driver is not installed"));
         let started = Instant::now();
         for port in [native_port, port] {
@@ -108,6 +116,11 @@ impl Window {
         let field = self.find(selector).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
+    }
+
+    /// Presses a key where the focus is.
+    pub(crate) async fn press(&self, key: &str) {
+        self.client.active_element().await.unwrap().send_keys(key).await.unwrap();
     }
 
     /// Text of an element.

@@ -85,3 +85,67 @@ async fn teaching_is_started_paused_and_resumed() {
     let run = studio.list_runs(Some(&id)).unwrap().remove(0);
     assert_eq!(run.status, "stopped");
 }
+
+/// A picture of one colour, as a file.
+fn picture(scratch: &Scratch, name: &str, shade: u8) -> String {
+    let path = scratch.path(name);
+    let image = image::RgbImage::from_fn(96, 64, |x, y| image::Rgb([shade, x as u8, y as u8]));
+    image.save(&path).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_character_with_pictures_is_authored_drawn_and_compared() {
+    let scratch = Scratch::new();
+    let files = [picture(&scratch, "a.png", 10), picture(&scratch, "b.png", 200)].join("\n");
+    let window = Window::open_answering(&scratch, &scratch.model_dir(), &files).await;
+    window.click(&by("new-character")).await;
+    window.write(&by("field-name"), "Lotte").await;
+    window.write(&by("field-persona"), "A lighthouse keeper.").await;
+    window.find(&format!("{}[data-state=blocked]", by("readiness"))).await;
+    window.click("#tab-voice").await;
+    window.write(&by("field-catchphrases"), "Mark the tide!").await;
+    window.click("#tab-pictures").await;
+    window.click(&by("add-pictures")).await;
+    window.find(&format!("{}:nth-of-type(2)", by("picture-item"))).await;
+    window.find(&format!("{}[data-state=better]", by("readiness"))).await;
+    window.click(&by("bulk-all")).await;
+    window.write(&by("bulk-prefix"), "Lotte").await;
+    window.click(&by("bulk-apply")).await;
+    window.find(&by("toast")).await;
+    window.shot("author-pictures").await;
+
+    window.click(&by("nav-gallery")).await;
+    for (number, prompt) in [(1, "Lotte waves"), (2, "Lotte sleeps")] {
+        window.write(&by("gallery-prompt"), prompt).await;
+        window.click(&by("gallery-draw")).await;
+        window.find(&format!("{}[data-count='{number}']", by("gallery-count"))).await;
+    }
+    let tile = |index: u32| format!("{}[data-index='{index}']", by("gallery-item"));
+    window.click(&tile(1)).await;
+    window.press("f").await;
+    window.click(&by("gallery-favourites")).await;
+    window.find(&format!("{}[data-count='1']", by("gallery-count"))).await;
+    window.click(&by("gallery-favourites")).await;
+    window.find(&format!("{}[data-count='2']", by("gallery-count"))).await;
+    for index in [0, 1] {
+        window.click(&tile(index)).await;
+        window.press(" ").await;
+    }
+    window.click(&by("gallery-compare")).await;
+    window.find(&format!("{} {}", by("compare-dialog"), by("compare-slider"))).await;
+    window.shot("gallery-compare").await;
+    window.close().await;
+
+    let studio = scratch.studio();
+    let lotte = studio.character("Lotte").unwrap();
+    assert_eq!(lotte.draft.catchphrases, ["Mark the tide!"]);
+    assert!(
+        lotte.pictures.iter().all(|picture| picture.caption == "Lotte"),
+        "{:?}",
+        lotte.pictures
+    );
+    let filter = troupe_api::wire::GalleryFilter { favourites: true, ..Default::default() };
+    let favourites = studio.gallery(filter, 0, 10).unwrap();
+    assert_eq!(favourites.items[0].prompt, "Lotte waves", "the older of the two");
+}

@@ -5,7 +5,7 @@ import type { AppStatus } from './ipc/bindings/AppStatus';
 import type { CharacterSummary } from './ipc/bindings/CharacterSummary';
 import { asApiError, type Client } from './ipc/client';
 
-export type Place = 'characters' | 'chat' | 'teach';
+export type Place = 'characters' | 'chat' | 'teach' | 'gallery';
 export type Theme = 'system' | 'light' | 'dark';
 export type Notice = {
   id: number;
@@ -65,7 +65,7 @@ export class App {
     if (kept && this.characters.some((c) => c.id === kept)) {
       this.characterId = kept;
       const place = localStorage.getItem('place');
-      if (place === 'chat' || place === 'teach') this.place = place;
+      if (place === 'chat' || place === 'teach' || place === 'gallery') this.place = place;
     }
     await this.refreshStatus();
   }

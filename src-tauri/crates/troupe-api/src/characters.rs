@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use troupe_character::{
-    Added, Character, Draft, Expression, Scene, Speaker, Split, Turn, VisualCues, rolescape,
+    Added, Character, Draft, Expression, Scene, Speaker, Speaking, Split, Turn, VisualCues,
+    rolescape,
 };
 
 use crate::{
@@ -32,13 +33,22 @@ fn draft(from: CharacterDraft) -> Draft {
         name: from.name,
         persona: from.persona,
         speaking_style: from.speaking_style,
+        speaking: Speaking {
+            habits: from.habits,
+            catchphrases: from.catchphrases,
+            taboo_words: from.taboo_words,
+            example_lines: from.example_lines,
+            ..Default::default()
+        },
         visual_cues: VisualCues {
             appearance: from.appearance,
             outfit: from.outfit,
+            colours: from.colours,
             expressions: from.expressions.into_iter().map(expression).collect(),
             ..Default::default()
         },
         greeting: from.greeting,
+        notes: from.notes,
     }
 }
 
@@ -98,8 +108,8 @@ impl Studio {
         Ok(self.detail(&self.library().load(wanted)?))
     }
 
-    fn detail(&self, character: &Character) -> CharacterDetail {
-        let cues = &character.visual_cues;
+    pub(crate) fn detail(&self, character: &Character) -> CharacterDetail {
+        let (cues, speaking) = (&character.visual_cues, &character.speaking);
         let expression =
             |e: &Expression| ExpressionItem { name: e.name.clone(), prompt: e.prompt.clone() };
         let picture = |p: &troupe_character::Picture| PictureItem {
@@ -107,6 +117,7 @@ impl Studio {
             caption: p.caption.clone(),
             expression: p.expression.clone(),
             is_held_out: p.split == Split::Test,
+            crop: p.crop.map(Into::into),
         };
         let turn = |t: &Turn| TurnItem {
             is_user: t.role == Speaker::User,
@@ -124,10 +135,16 @@ impl Studio {
                 name: character.name.clone(),
                 persona: character.persona.clone(),
                 speaking_style: character.speaking_style.clone(),
+                habits: speaking.habits.clone(),
+                catchphrases: speaking.catchphrases.clone(),
+                taboo_words: speaking.taboo_words.clone(),
+                example_lines: speaking.example_lines.clone(),
                 appearance: cues.appearance.clone(),
                 outfit: cues.outfit.clone(),
+                colours: cues.colours.clone(),
                 expressions: cues.expressions.iter().map(expression).collect(),
                 greeting: character.greeting.clone(),
+                notes: character.profile.clone().unwrap_or_default(),
             },
             pictures: character.pictures.iter().map(picture).collect(),
             scenes: character.scenes.iter().map(scene).collect(),
@@ -163,7 +180,10 @@ impl Studio {
         character.greeting = new.greeting;
         let extra = std::mem::take(&mut character.visual_cues.extra);
         character.visual_cues = VisualCues { extra, ..new.visual_cues };
-        self.library().save(&character)?;
+        let extra = std::mem::take(&mut character.speaking.extra);
+        character.speaking = Speaking { extra, ..new.speaking };
+        character.profile = Some(new.notes).filter(|notes| !notes.trim().is_empty());
+        self.save_character(&character)?;
         Ok(self.detail(&character))
     }
 
@@ -221,23 +241,33 @@ impl Studio {
         Ok(AddedPictures { character: self.detail(&character), refused })
     }
 
-    /// Sets caption and expression of a picture.
+    /// Sets caption, expression and split of a picture.
     ///
     /// # Errors
     /// When character or picture do not exist.
     pub fn update_picture(&self, id: &str, item: &PictureItem) -> ApiResult<CharacterDetail> {
+        self.update_pictures(id, std::slice::from_ref(item))
+    }
+
+    /// Sets caption, expression and split of several pictures, all or none.
+    ///
+    /// # Errors
+    /// When the character or one of the pictures does not exist.
+    pub fn update_pictures(&self, id: &str, items: &[PictureItem]) -> ApiResult<CharacterDetail> {
         let mut character = self.library().editable(id)?;
-        let name = character.name.clone();
-        let found = character.pictures.iter_mut().find(|p| p.id == item.id);
-        let picture = found.ok_or(troupe_character::Error::NoSuchRecord {
-            name,
-            what: "picture",
-            id: item.id.clone(),
-        })?;
-        picture.caption.clone_from(&item.caption);
-        picture.expression.clone_from(&item.expression);
-        picture.split = if item.is_held_out { Split::Test } else { Split::Train };
-        self.library().save(&character)?;
+        for item in items {
+            let name = character.name.clone();
+            let found = character.pictures.iter_mut().find(|p| p.id == item.id);
+            let picture = found.ok_or(troupe_character::Error::NoSuchRecord {
+                name,
+                what: "picture",
+                id: item.id.clone(),
+            })?;
+            picture.caption.clone_from(&item.caption);
+            picture.expression.clone_from(&item.expression);
+            picture.split = if item.is_held_out { Split::Test } else { Split::Train };
+        }
+        self.save_character(&character)?;
         Ok(self.detail(&character))
     }
 
@@ -300,7 +330,7 @@ impl Studio {
             }
             character.scenes.push(scene);
         }
-        self.library().save(&character)?;
+        self.save_character(&character)?;
         Ok(self.detail(&character))
     }
 

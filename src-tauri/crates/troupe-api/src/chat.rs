@@ -10,7 +10,6 @@ use std::{
     time::Instant,
 };
 
-use base64::Engine as _;
 use image::RgbImage;
 use troupe_character::{
     Character,
@@ -25,6 +24,7 @@ use crate::{
     ModelSlot, Studio,
     characters::adapter_dirs,
     error::{ApiError, ApiResult, ErrorCode},
+    picture_file::{data_url, encode_png, origin_texts},
     wire::{
         ChatDetail, ChatEvent, ChatSummary, DrawnPicture, MessageItem, MessageStatus, PictureMode,
         Regenerate, SearchResult, SendMessage, Started,
@@ -111,42 +111,8 @@ fn title_of(text: &str) -> String {
     }
 }
 
-fn random_seed() -> u32 {
+pub(crate) fn random_seed() -> u32 {
     uuid::Uuid::new_v4().as_fields().0
-}
-
-/// A picture as PNG with text chunks in the manner of other picture tools.
-pub(crate) fn encode_png(image: &RgbImage, texts: &[(&str, String)]) -> ApiResult<Vec<u8>> {
-    let failed = |e: png::EncodingError| {
-        ApiError::new(ErrorCode::Internal, format!("the picture cannot be encoded: {e}"), "")
-    };
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    for (key, text) in texts {
-        encoder.add_itxt_chunk((*key).to_owned(), text.clone()).map_err(failed)?;
-    }
-    let mut writer = encoder.write_header().map_err(failed)?;
-    writer.write_image_data(image.as_raw()).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    Ok(bytes)
-}
-
-/// Text chunks that say how a picture was made.
-fn origin_texts(prompt: &str, flow: &FlowSampling, model: &Model) -> Vec<(&'static str, String)> {
-    let size = model.config().picture_size;
-    let parameters = format!(
-        "{prompt}\nSteps: {}, CFG scale: {}, Seed: {}, Size: {size}x{size}, Model: {}",
-        flow.num_timesteps.saturating_sub(1),
-        flow.cfg_text_scale,
-        flow.seed,
-        model.config().name,
-    );
-    let origin = serde_json::json!({
-        "settings": flow, "baseHash": model.base_hash(), "adapterHash": model.adapter_hash(),
-    });
-    vec![("parameters", parameters), ("troupe", origin.to_string())]
 }
 
 impl Studio {
@@ -438,7 +404,7 @@ impl Studio {
     }
 
     /// The model with the newest adapter of the character in `dir`.
-    fn model_for<'a>(
+    pub(crate) fn model_for<'a>(
         &self,
         slot: &'a mut ModelSlot,
         dir: &Path,
@@ -626,15 +592,10 @@ impl Generation {
             settings: serde_json::to_string(&request.flow).unwrap_or_default(),
             base_hash: model.base_hash().into(),
             adapter_hash: model.adapter_hash().map(Into::into),
+            ..NewPicture::default()
         })?;
         Ok(store.set_message_picture(&self.reply_id, &picture.id)?)
     }
-}
-
-fn data_url(image: RgbImage) -> Option<String> {
-    let png = encode_png(&image, &[]).ok()?;
-    let text = base64::engine::general_purpose::STANDARD.encode(png);
-    Some(format!("data:image/png;base64,{text}"))
 }
 
 /// The prompt of the reply at the end of `thread`: the last user line, with earlier turns as history.

@@ -3,10 +3,15 @@
 //! [`Studio`] is the application without a window: library, chats, runs and the engine that owns
 //! the model. The command line and the window are thin layers over it.
 
+mod authoring;
 mod characters;
 mod chat;
+mod drawing;
 mod engine;
 pub mod error;
+mod gallery;
+mod picture_file;
+mod sprites;
 mod training;
 pub mod wire;
 
@@ -14,16 +19,17 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use troupe_character::Library;
-use troupe_model::runtime::LoadOptions;
+use troupe_model::{runtime::LoadOptions, tokens::TextTokenizer};
 use troupe_store::Store;
 
 pub use chat::{Asked, ChatSink, Drawn};
+pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCode};
 pub use training::{RunEvents, work};
@@ -54,6 +60,8 @@ struct Inner {
     store: Mutex<Store>,
     engine: Engine,
     cancels: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    /// Of the base; read when first counted with.
+    tokenizer: OnceLock<TextTokenizer>,
 }
 
 /// The data folder of this user.
@@ -111,6 +119,7 @@ impl Studio {
             worker: options.worker.clone(),
             engine: Engine::start()?,
             cancels: Mutex::default(),
+            tokenizer: OnceLock::new(),
             library,
             model_dir,
             home,
@@ -138,7 +147,7 @@ impl Studio {
         &self.inner.engine
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         // SQLite keeps the database whole whatever a panicking thread left undone.
         self.inner.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,14 +176,14 @@ impl Studio {
         }
     }
 
-    fn register(&self, id: &str) -> Arc<AtomicBool> {
+    pub(crate) fn register(&self, id: &str) -> Arc<AtomicBool> {
         let flag = Arc::new(AtomicBool::new(false));
         let mut cancels = self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner);
         cancels.insert(id.into(), flag.clone());
         flag
     }
 
-    fn unregister(&self, id: &str) {
+    pub(crate) fn unregister(&self, id: &str) {
         self.inner.cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 

@@ -16,8 +16,8 @@ use crate::{
     error::{ApiError, ApiResult, ErrorCode},
     now_ms,
     wire::{
-        CurvePoint, FindingItem, KindItem, RunDetail, RunSummary, SampleItem, StartTraining,
-        TrainingPlan,
+        CurvePoint, FindingItem, KindItem, RecipeItem, RunDetail, RunSummary, SampleItem,
+        StartTraining, TrainingPlan,
     },
 };
 
@@ -71,13 +71,35 @@ fn status_word(status: Status) -> String {
     .into()
 }
 
+/// File that marks a run as waiting for the one that is on.
+const QUEUED: &str = "queued";
+
+fn is_queued(run: &RunFolder) -> bool {
+    run.dir().join(QUEUED).exists()
+}
+
+/// Takes a run out of the queue; true when it was in it.
+fn leave_queue(run: &RunFolder) -> bool {
+    std::fs::remove_file(run.dir().join(QUEUED)).is_ok()
+}
+
+/// The usual recipe with the changes of a request.
+fn recipe(changes: Option<&RecipeItem>, num_steps: Option<usize>) -> ApiResult<SftRecipe> {
+    let mut recipe = match changes {
+        Some(item) => item.over(SftRecipe::default())?,
+        None => SftRecipe::default(),
+    };
+    recipe.num_steps = num_steps.unwrap_or(recipe.num_steps);
+    Ok(recipe)
+}
+
 fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
     let (file, state) = (run_file(run)?, run.state()?);
     Ok(RunSummary {
         id: run.id(),
         character_id: file.character_id,
         character_name: file.character_name,
-        status: status_word(state.status),
+        status: if is_queued(run) { "queued".into() } else { status_word(state.status) },
         step: state.step as u32,
         num_steps: state.num_steps.max(file.job.recipe.num_steps) as u32,
         elapsed_secs: state.elapsed_secs,
@@ -115,9 +137,19 @@ impl Studio {
     /// # Errors
     /// When the character does not exist.
     pub fn training_plan(&self, wanted: &str, num_steps: Option<usize>) -> ApiResult<TrainingPlan> {
+        self.plan(wanted, &recipe(None, num_steps)?)
+    }
+
+    /// What teaching a character with these numbers would take.
+    ///
+    /// # Errors
+    /// When the character does not exist, or a number is out of range.
+    pub fn recipe_plan(&self, wanted: &str, item: &RecipeItem) -> ApiResult<TrainingPlan> {
+        self.plan(wanted, &recipe(Some(item), None)?)
+    }
+
+    fn plan(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<TrainingPlan> {
         let character = self.library().load(wanted)?;
-        let mut recipe = SftRecipe::default();
-        recipe.num_steps = num_steps.unwrap_or(recipe.num_steps);
         let options = samples::SampleOptions {
             kinds: recipe.kinds.iter().copied().collect(),
             held_out_share: recipe.held_out_share,
@@ -142,6 +174,8 @@ impl Studio {
             memory_mb: MEMORY_MB,
             findings: findings(&character),
             busy_run: self.busy_run(),
+            recipe: recipe.into(),
+            defaults: (&SftRecipe::default()).into(),
         })
     }
 
@@ -163,11 +197,8 @@ impl Studio {
     /// # Errors
     /// When the character does not exist or the run cannot be written.
     pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
+        let recipe = recipe(request.recipe.as_ref(), request.num_steps.map(|n| n as usize))?;
         let character = self.library().editable(&request.character_id)?;
-        let mut recipe = SftRecipe::default();
-        if let Some(steps) = request.num_steps {
-            recipe.num_steps = steps as usize;
-        }
         let id = uuid::Uuid::now_v7().to_string();
         let dir = self.runs_dir().join(&id);
         let file = RunFile {
@@ -197,10 +228,31 @@ impl Studio {
     /// When another run is on, the character has nothing to learn from, or the process cannot be
     /// started.
     pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
+        if request.queue && self.busy_run().is_some() {
+            let run = RunFolder::open(&self.create_run(request)?)?;
+            crate::write_atomic(&run.dir().join(QUEUED), b"")?;
+            return summary(&run);
+        }
         self.refuse_when_busy()?;
         let run = RunFolder::open(&self.create_run(request)?)?;
         self.spawn(&run)?;
         summary(&run)
+    }
+
+    /// Starts the run that has waited longest, unless another is on. Called when a run has ended,
+    /// and when the window opens.
+    ///
+    /// # Errors
+    /// When its process cannot be started; it then stays in the queue.
+    pub fn start_next_run(&self) -> ApiResult<Option<RunSummary>> {
+        if self.busy_run().is_some() {
+            return Ok(None);
+        }
+        let waiting = RunFolder::list(&self.runs_dir()).into_iter().rfind(is_queued);
+        let Some(run) = waiting else { return Ok(None) };
+        self.spawn(&run)?;
+        leave_queue(&run);
+        Ok(Some(summary(&run)?))
     }
 
     fn refuse_when_busy(&self) -> ApiResult<()> {
@@ -257,6 +309,7 @@ impl Studio {
         if run.is_worked_on() {
             return Ok(run.request(Request::Stop)?);
         }
+        leave_queue(&run);
         let mut state = run.state()?;
         state.status = Status::Stopped;
         Ok(run.set_state(&state)?)
@@ -274,7 +327,35 @@ impl Studio {
         }
         self.refuse_when_busy()?;
         self.spawn(&run)?;
+        leave_queue(&run);
         summary(&run)
+    }
+
+    /// A run's curves as comma-separated values.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn run_csv(&self, id: &str) -> ApiResult<String> {
+        let detail = self.run(id)?;
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        let mut lines = vec!["set,step,text_loss,picture_loss".to_owned()];
+        for (set, points) in [("train", &detail.curve), ("held_out", &detail.validation)] {
+            lines.extend(
+                points
+                    .iter()
+                    .map(|p| format!("{set},{},{},{}", p.step, number(p.ce), number(p.mse))),
+            );
+        }
+        lines.push(String::new());
+        Ok(lines.join("\n"))
+    }
+
+    /// Writes a run's curves to `file`.
+    ///
+    /// # Errors
+    /// When the run does not exist or the file cannot be written.
+    pub fn save_run_csv(&self, id: &str, file: &Path) -> ApiResult<()> {
+        crate::write_atomic(file, self.run_csv(id)?.as_bytes())
     }
 
     /// Runs of a character, or all, newest first. Unreadable ones are logged and left out.
@@ -296,8 +377,12 @@ impl Studio {
     pub fn run(&self, id: &str) -> ApiResult<RunDetail> {
         let run = self.run_folder(id)?;
         let (events, _) = run.events::<RunEvents>(0)?;
+        let job = run_file(&run)?.job;
         let mut detail = RunDetail {
             run: summary(&run)?,
+            checkpoints: Vec::new(),
+            recipe: (&job.recipe).into(),
+            seed: job.seed as f64,
             curve: Vec::new(),
             validation: Vec::new(),
             samples: Vec::new(),
@@ -367,7 +452,11 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
         }
         TrainEvent::Phase { label } => detail.phase = Some(label),
         TrainEvent::Ended { .. } => detail.phase = None,
-        TrainEvent::Started { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::Note { .. } => {}
+        TrainEvent::Checkpoint { step, .. } => {
+            detail.checkpoints.retain(|known| *known < step as u32);
+            detail.checkpoints.push(step as u32);
+        }
+        TrainEvent::Started { .. } | TrainEvent::Note { .. } => {}
     }
 }
 

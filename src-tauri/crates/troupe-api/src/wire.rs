@@ -1,7 +1,18 @@
 //! Wire types: what the window and `--json` see. camelCase, numbers small enough for JavaScript.
 
+mod authoring;
+mod gallery;
+mod teaching;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
+pub use gallery::{
+    AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
+    GalleryOrder, GalleryPage, PictureUse,
+};
+pub use teaching::RecipeItem;
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
@@ -82,14 +93,26 @@ pub struct CharacterDraft {
     pub persona: String,
     /// How it talks.
     pub speaking_style: String,
-    /// Body, face, colours.
+    /// What it does while talking.
+    pub habits: String,
+    /// Phrases it likes.
+    pub catchphrases: Vec<String>,
+    /// Words it never uses.
+    pub taboo_words: Vec<String>,
+    /// Lines that sound like it.
+    pub example_lines: Vec<String>,
+    /// Body, face.
     pub appearance: String,
     /// Clothes and things.
     pub outfit: String,
+    /// Colours that belong to it.
+    pub colours: String,
     /// Faces it can make.
     pub expressions: Vec<ExpressionItem>,
     /// First line of a chat.
     pub greeting: String,
+    /// Knowledge notes.
+    pub notes: String,
 }
 
 /// A picture of a character.
@@ -105,6 +128,9 @@ pub struct PictureItem {
     pub expression: String,
     /// Kept back from teaching.
     pub is_held_out: bool,
+    /// Square of the whole picture that is shown and learned from; set by cropping alone.
+    #[serde(default)]
+    pub crop: Option<CropItem>,
 }
 
 /// A line of a scene.
@@ -448,6 +474,10 @@ pub struct TrainingPlan {
     pub findings: Vec<FindingItem>,
     /// A run that is on now, whoever it is for.
     pub busy_run: Option<String>,
+    /// The numbers that would be used.
+    pub recipe: RecipeItem,
+    /// The numbers that are used unless they are changed.
+    pub defaults: RecipeItem,
 }
 
 /// A request to teach.
@@ -461,6 +491,10 @@ pub struct StartTraining {
     pub num_steps: Option<u32>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
+    /// All numbers of the recipe; the usual ones when absent.
+    pub recipe: Option<RecipeItem>,
+    /// Wait for the run that is on instead of refusing.
+    pub queue: bool,
 }
 
 /// A run in a list.
@@ -474,7 +508,7 @@ pub struct RunSummary {
     pub character_id: String,
     /// Their name.
     pub character_name: String,
-    /// `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
+    /// `queued`, `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
     pub status: String,
     /// Steps done.
     pub step: u32,
@@ -531,6 +565,12 @@ pub struct RunDetail {
     pub validation: Vec<CurvePoint>,
     /// Samples, oldest first.
     pub samples: Vec<SampleItem>,
+    /// Steps at which a checkpoint was written.
+    pub checkpoints: Vec<u32>,
+    /// The numbers that it uses.
+    pub recipe: RecipeItem,
+    /// Seed of all its choices.
+    pub seed: f64,
     /// What it is doing, in words.
     pub phase: Option<String>,
 }

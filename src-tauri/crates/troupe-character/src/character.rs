@@ -26,7 +26,7 @@ use crate::files::{
     to_jsonl, write_atomic,
 };
 use crate::pictures::{self, Added, Decoded};
-use crate::records::{Picture, PicturePrompt, Question, Scene};
+use crate::records::{Crop, Picture, PicturePrompt, Question, Scene};
 
 /// Version of the folder format that this build writes.
 pub const SCHEMA: u32 = 1;
@@ -38,6 +38,11 @@ const PROMPTS: &str = "prompts.jsonl";
 const PICTURES: &str = "pictures.jsonl";
 const PROFILE: &str = "profile.md";
 const PERSONALITY: &str = "personality.md";
+const ORIGINALS: &str = "pictures/original";
+
+/// Text files of a character folder: what a version keeps.
+pub(crate) const TEXT_FILES: [&str; 7] =
+    [MAIN, SCENES, QUESTIONS, PROMPTS, PICTURES, PROFILE, PERSONALITY];
 
 /// How the character looks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -48,12 +53,67 @@ pub struct VisualCues {
     /// Clothes and things always worn or carried.
     #[serde(default)]
     pub outfit: String,
+    /// Colours that belong to the character.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub colours: String,
     /// Faces the character can make.
     #[serde(default)]
     pub expressions: Vec<Expression>,
     /// Unknown keys.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// How the character talks, in parts beside the free description.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Speaking {
+    /// What it does while talking.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub habits: String,
+    /// Phrases it likes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catchphrases: Vec<String>,
+    /// Words it never uses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taboo_words: Vec<String>,
+    /// Lines that sound like it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub example_lines: Vec<String>,
+    /// Unknown keys.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Speaking {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The parts as short sentences; blank ones say nothing.
+    fn sentences(&self) -> Vec<String> {
+        let quoted = |lines: &[String]| -> Vec<String> {
+            filled(lines).map(|line| format!("“{line}”")).collect()
+        };
+        let said = |head: &str, words: Vec<String>, tail: &str| {
+            (!words.is_empty()).then(|| format!("{head}: {}{tail}", words.join(", ")))
+        };
+        let habits = self.habits.trim().trim_end_matches('.');
+        [
+            said("Habits", filled(&[habits.to_owned()]).map(Into::into).collect(), "."),
+            said("Often says", quoted(&self.catchphrases), "."),
+            said("Never says", filled(&self.taboo_words).map(Into::into).collect(), "."),
+            said("Sounds like", quoted(&self.example_lines), ""),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Trimmed lines that are not blank.
+fn filled(lines: &[String]) -> impl Iterator<Item = &str> {
+    lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty())
 }
 
 /// A named expression with the words that draw it.
@@ -118,10 +178,14 @@ pub struct Draft {
     pub persona: String,
     /// How the character talks.
     pub speaking_style: String,
+    /// How the character talks, in parts.
+    pub speaking: Speaking,
     /// How the character looks.
     pub visual_cues: VisualCues,
     /// First line of a chat.
     pub greeting: String,
+    /// Knowledge notes; blank for none.
+    pub notes: String,
 }
 
 /// A character with everything in its folder.
@@ -144,6 +208,9 @@ pub struct Character {
     /// How the character talks.
     #[serde(default)]
     pub speaking_style: String,
+    /// How the character talks, in parts.
+    #[serde(default, skip_serializing_if = "Speaking::is_empty")]
+    pub speaking: Speaking,
     /// How the character looks.
     #[serde(default)]
     pub visual_cues: VisualCues,
@@ -212,8 +279,10 @@ impl Character {
             name: name.to_owned(),
             persona: draft.persona,
             speaking_style: draft.speaking_style,
+            speaking: draft.speaking,
             visual_cues: draft.visual_cues,
             greeting: draft.greeting,
+            profile: Some(draft.notes).filter(|notes| !notes.trim().is_empty()),
             dir,
             ..Self::default()
         })
@@ -318,13 +387,14 @@ impl Character {
     /// The persona alone when there is nothing else (so an imported description arrives exactly),
     /// else persona, speaking style and looks as short sentences.
     pub fn description(&self) -> String {
-        let looks = [&self.visual_cues.appearance, &self.visual_cues.outfit];
+        let cues = &self.visual_cues;
+        let looks = [&cues.appearance, &cues.outfit, &cues.colours];
         let looks: Vec<&str> = looks
             .into_iter()
             .map(|text| text.trim().trim_end_matches('.'))
             .filter(|text| !text.is_empty())
             .collect();
-        let style = self.speaking_style.trim();
+        let style = self.style();
         if style.is_empty() && looks.is_empty() {
             return self.persona.clone();
         }
@@ -339,6 +409,12 @@ impl Character {
             parts.push(format!("Looks: {}.", looks.join("; ")));
         }
         parts.join(" ")
+    }
+
+    /// Speaking style with its parts, as short sentences.
+    fn style(&self) -> String {
+        let free = Some(self.speaking_style.trim().to_owned()).filter(|text| !text.is_empty());
+        free.into_iter().chain(self.speaking.sentences()).collect::<Vec<_>>().join(" ")
     }
 
     /// The picture with this id.
@@ -447,6 +523,51 @@ impl Character {
         fs::rename(&from, &to).map_err(|e| Error::io("restoring a picture", &from, e))?;
         self.pictures.push(picture);
         self.save_pictures()
+    }
+
+    /// Cuts a picture to a square of its original, or shows it whole again. The original is kept.
+    ///
+    /// # Errors
+    /// When there is no such picture, the square does not lie within it, or files cannot be
+    /// written.
+    pub fn crop_picture(&mut self, id: &str, crop: Option<Crop>) -> Result<()> {
+        let picture = self.picture(id).cloned().ok_or_else(|| Error::NoSuchRecord {
+            name: self.name.clone(),
+            what: "picture",
+            id: id.into(),
+        })?;
+        let (shown, original) = (self.picture_path(&picture), self.original_path(&picture));
+        let source = if original.exists() { &original } else { &shown };
+        let bytes = fs::read(source).map_err(|e| Error::io("cropping a picture", source, e))?;
+        let label = &picture.file;
+        let mut image = pictures::decode(&bytes, label)?.image;
+        if let Some(square) = crop {
+            image = square.cut(&image, label)?;
+            create_folder(&self.dir.join(ORIGINALS))?;
+            write_atomic(&original, &bytes)?;
+        }
+        write_atomic(&shown, &pictures::encode_png(&image, label)?)?;
+        let hash = pictures::pixel_hash(&image);
+        for picture in self.pictures.iter_mut().filter(|p| p.id == id) {
+            picture.crop = crop;
+            picture.hash = Some(hash.clone());
+        }
+        self.save_pictures()
+    }
+
+    /// The whole picture before it was cut, if it was; else the picture itself.
+    pub fn whole_picture_path(&self, picture: &Picture) -> PathBuf {
+        let original = self.original_path(picture);
+        if picture.crop.is_some() && original.exists() {
+            original
+        } else {
+            self.picture_path(picture)
+        }
+    }
+
+    fn original_path(&self, picture: &Picture) -> PathBuf {
+        let name = Path::new(&picture.file).file_name().unwrap_or_default();
+        self.dir.join(ORIGINALS).join(name)
     }
 
     fn removed_path(&self, picture: &Picture) -> PathBuf {
@@ -606,6 +727,42 @@ mod tests {
             pip.description(),
             "An otter. Speaking style: Short sentences. Looks: Brown fur; a yellow oilskin."
         );
+        pip.speaking_style = String::new();
+        pip.visual_cues = VisualCues { colours: "brass and brown".into(), ..VisualCues::default() };
+        pip.speaking = Speaking {
+            habits: "Hums.".into(),
+            catchphrases: vec!["Mark the tide!".into(), " ".into()],
+            taboo_words: vec!["cat".into(), "dry land".into()],
+            ..Speaking::default()
+        };
+        assert_eq!(
+            pip.description(),
+            "An otter. Speaking style: Habits: Hums. Often says: “Mark the tide!”. \
+             Never says: cat, dry land. Looks: brass and brown."
+        );
+    }
+
+    #[test]
+    fn a_cut_picture_can_be_shown_whole_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pip = sample(dir.path());
+        pip.save().unwrap();
+        let id = pip.add_picture(&png(1), "a.png").unwrap().id().to_owned();
+        let before = pip.picture(&id).unwrap().clone();
+        let size = |pip: &Character| {
+            let file = pip.picture_path(pip.picture(&id).unwrap());
+            image::image_dimensions(file).unwrap()
+        };
+        pip.crop_picture(&id, Some(Crop { x: 10, y: 8, side: 40 })).unwrap();
+        assert_eq!(size(&pip), (40, 40));
+        assert_eq!(Character::load(&pip.dir).unwrap(), pip);
+        pip.crop_picture(&id, Some(Crop { x: 0, y: 0, side: 48 })).unwrap();
+        assert_eq!(size(&pip), (48, 48), "the second cut is made from the whole picture");
+        let outside = pip.crop_picture(&id, Some(Crop { x: 20, y: 8, side: 45 }));
+        assert!(outside.is_err(), "64 × 48 ends before 20 + 45");
+        pip.crop_picture(&id, None).unwrap();
+        assert_eq!(size(&pip), (64, 48));
+        assert_eq!(*pip.picture(&id).unwrap(), before);
     }
 
     #[test]

@@ -18,11 +18,15 @@ pub mod prompts;
 mod records;
 pub mod rolescape;
 pub mod samples;
+pub mod versions;
 
-pub use character::{Character, Draft, Expression, LoreEntry, SCHEMA, Source, VisualCues};
+pub use character::{
+    Character, Draft, Expression, LoreEntry, SCHEMA, Source, Speaking, VisualCues,
+};
 pub use error::{Error, Result};
 pub use library::{Entry, Library, Trashed};
 pub use pictures::Added;
 pub use records::{
-    Picture, PicturePrompt, PromptQuestion, Question, QuestionKind, Scene, Speaker, Split, Turn,
+    Crop, Picture, PicturePrompt, PromptQuestion, Question, QuestionKind, Scene, Speaker, Split,
+    Turn,
 };

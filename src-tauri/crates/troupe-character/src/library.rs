@@ -205,6 +205,7 @@ impl Library {
                 source.kind = "copy".into();
             }
             remove_if_there(&hidden.join(crate::rolescape::RECORD_FILE))?;
+            remove_hidden(&hidden.join(crate::versions::FOLDER)); // the original's past, not its own
             copy.save()?;
             rename(&hidden, &target, "copying a character")?;
             copy.dir = target;

@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use image::DynamicImage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+
+use crate::error::Error;
 
 /// Whether a record is learned from, or kept back to measure with.
 #[derive(
@@ -71,9 +74,37 @@ pub struct Picture {
     /// BLAKE3 of size and pixels; finds exact duplicates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
+    /// Square of the whole picture that `file` shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
     /// Keys of other programs and of the importer.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// A square of a picture, in pixels of the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crop {
+    /// Left edge.
+    pub x: u32,
+    /// Upper edge.
+    pub y: u32,
+    /// Width and height.
+    pub side: u32,
+}
+
+impl Crop {
+    /// The square of `image`; `label` is what an error calls it.
+    pub(crate) fn cut(self, image: &DynamicImage, label: &str) -> crate::Result<DynamicImage> {
+        let fits =
+            |start: u32, size: u32| start.checked_add(self.side).is_some_and(|end| end <= size);
+        if self.side == 0 || !fits(self.x, image.width()) || !fits(self.y, image.height()) {
+            let (width, height) = (image.width(), image.height());
+            let reason = format!("the square lies outside its {width} × {height} pixels");
+            return Err(Error::NotAPicture { label: label.into(), reason });
+        }
+        Ok(image.crop_imm(self.x, self.y, self.side, self.side))
+    }
 }
 
 /// One turn of a scene.

@@ -217,7 +217,8 @@ fn report(error: &anyhow::Error, output: &Output) {
 }
 
 fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
-    let options = StudioOptions { home: arguments.home, model_dir: arguments.model, worker: None };
+    let worker = std::env::current_exe().ok();
+    let options = StudioOptions { home: arguments.home, model_dir: arguments.model, worker };
     let open = || Studio::open(&options).map_err(anyhow::Error::from);
     match arguments.command {
         Command::Import { source: ImportSource::Rolescape { folder, character } } => {
@@ -251,7 +252,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Pretrain { stage } => {
             return train::pretrain(&stage, options.model_dir.as_deref(), output);
         }
-        Command::TrainWorker { run } => return train::worker(&run, output),
+        Command::TrainWorker { run } => return train::worker(&run, output, open),
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
         Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,

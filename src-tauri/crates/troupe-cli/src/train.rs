@@ -67,6 +67,7 @@ pub(crate) fn train(
             character_id: detail.id,
             num_steps: arguments.steps,
             seed: Some(arguments.seed),
+            ..StartTraining::default()
         })?
     };
     let interrupts = interrupts()?;
@@ -237,9 +238,19 @@ fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
     }
 }
 
-pub(crate) fn worker(run: &Path, output: &Output) -> Result<ExitCode> {
+pub(crate) fn worker(
+    run: &Path,
+    output: &Output,
+    open: impl FnOnce() -> Result<Studio>,
+) -> Result<ExitCode> {
     let run: PathBuf = run.to_path_buf();
-    troupe_api::work(&run, &mut |_| Control::Continue)
-        .inspect_err(|error| output.note(&format!("training failed: {error}")))?;
+    let worked = troupe_api::work(&run, &mut |_| Control::Continue)
+        .inspect_err(|error| output.note(&format!("training failed: {error}")));
+    // The next in the queue begins even when no window is open, and whatever became of this one.
+    let next = open().and_then(|studio| Ok(studio.start_next_run()?));
+    if let Err(error) = next {
+        output.note(&format!("the next run in the queue could not be started: {error:#}"));
+    }
+    worked?;
     Ok(ExitCode::SUCCESS)
 }

@@ -713,6 +713,17 @@ impl Model {
 /// Enlargement of an autoencoder's preview.
 const PREVIEW_SCALE: usize = 2;
 
+/// Loads the tokenizer of a model folder without its weights.
+///
+/// # Errors
+/// When the folder holds none, or it does not fit the configuration.
+pub fn load_tokenizer(dir: &Path) -> ModelResult<TextTokenizer> {
+    let config = ModelConfig::from_dir(dir)?;
+    let gguf = ModelFiles::find(dir)?.gguf;
+    let gguf = gguf.as_deref().map(GgufFile::open).transpose()?;
+    TextTokenizer::from_dir(dir, gguf.as_ref(), &config.special_token_names, &config.text_template)
+}
+
 /// Loads the codec that `config` names.
 ///
 /// # Errors

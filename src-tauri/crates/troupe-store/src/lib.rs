@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 pub use chats::Chat;
 pub use messages::{Message, MessageState, NewMessage, Role, SearchHit};
-pub use pictures::{NewPicture, Picture};
+pub use pictures::{NewPicture, Picture, PictureFilter, PictureKind, PictureOrder};
 
 /// Errors of the store.
 #[derive(Debug, thiserror::Error)]

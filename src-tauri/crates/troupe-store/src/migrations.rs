@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use crate::{Result, StoreError};
 
-/// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &["
+/// Chats as message trees, pictures, search.
+const FIRST: &str = "
 CREATE TABLE chats (
     id TEXT PRIMARY KEY,
     character_id TEXT NOT NULL,
@@ -58,7 +58,21 @@ END;
 CREATE TRIGGER message_words_delete AFTER DELETE ON messages BEGIN
     INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.rowid, old.text);
 END;
-"];
+";
+
+/// What the gallery sorts and filters by.
+const GALLERY: &str = "
+ALTER TABLE pictures ADD COLUMN kind TEXT NOT NULL DEFAULT 'chat';
+ALTER TABLE pictures ADD COLUMN label TEXT NOT NULL DEFAULT '';
+ALTER TABLE pictures ADD COLUMN approved INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pictures ADD COLUMN reference_id TEXT;
+CREATE INDEX pictures_by_time ON pictures (created_ms, id);
+CREATE INDEX pictures_by_character ON pictures (character_id, created_ms);
+CREATE INDEX messages_by_picture ON messages (picture_id);
+";
+
+/// Statements of each version, in order.
+const MIGRATIONS: &[&str] = &[FIRST, GALLERY];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {
@@ -80,4 +94,35 @@ pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {
         transaction.pragma_update(None, "user_version", version as i64 + 1)?;
     }
     Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database of the first version gains the gallery's columns, keeps its rows, and is copied
+    /// aside before.
+    #[test]
+    fn an_older_file_is_brought_up_to_date_with_its_rows() -> Result<()> {
+        let path =
+            std::env::temp_dir().join(format!("troupe-store-{}-first.db", std::process::id()));
+        {
+            let old = Connection::open(&path)?;
+            old.execute_batch(FIRST)?;
+            old.pragma_update(None, "user_version", 1)?;
+            old.execute_batch(
+                "INSERT INTO pictures
+                     (id, character_id, file, prompt, seed, settings, base_hash, created_ms)
+                 VALUES ('p', 'dot', 'p.png', 'Dot', 1, '{}', 'b', 7)",
+            )?;
+        }
+        let store = crate::Store::open(&path)?;
+        let picture = store.picture("p")?;
+        assert_eq!((picture.kind, picture.created_ms), (crate::PictureKind::Chat, 7));
+        let copy = path.with_extension("v1.backup.db");
+        assert!(copy.exists());
+        std::fs::remove_file(copy).ok();
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@ import type { Key } from '../../lib/messages/en';
 import { t } from '../../lib/messages/index.svelte';
 
 const keys: Record<string, Key> = {
+  queued: 'queued',
   waiting: 'waiting',
   running: 'running',
   paused: 'paused',

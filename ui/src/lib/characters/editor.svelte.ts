@@ -2,6 +2,7 @@
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { CharacterDetail } from '../ipc/bindings/CharacterDetail';
 import type { CharacterDraft } from '../ipc/bindings/CharacterDraft';
+import type { CropItem } from '../ipc/bindings/CropItem';
 import type { PictureItem } from '../ipc/bindings/PictureItem';
 import type { SceneItem } from '../ipc/bindings/SceneItem';
 import { asApiError, type Client, type PictureBytes } from '../ipc/client';
@@ -17,6 +18,8 @@ export class CharacterEditor {
   saveState = $state<SaveState>('saved');
   error = $state<ApiError | null>(null);
   refused = $state<string[]>([]);
+  /** Grows when everything was replaced at once, so that fields begin anew. */
+  revision = $state(0);
   #draftDirty = false;
   #scenesDirty = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -103,6 +106,30 @@ export class CharacterEditor {
 
   updatePicture(picture: PictureItem): Promise<void> {
     return this.#pictures(() => this.client.updatePicture(this.id, picture));
+  }
+
+  /** Changes several pictures at once; the answer changes them back. */
+  async updatePictures(pictures: PictureItem[]): Promise<() => Promise<void>> {
+    const ids = pictures.map((p) => p.id);
+    const before = $state.snapshot(this.detail.pictures).filter((p) => ids.includes(p.id));
+    await this.#pictures(() => this.client.updatePictures(this.id, pictures));
+    return async () => {
+      const there = this.detail.pictures.map((p) => p.id);
+      const kept = before.filter((p) => there.includes(p.id));
+      await this.#pictures(() => this.client.updatePictures(this.id, kept));
+    };
+  }
+
+  cropPicture(pictureId: string, crop: CropItem | null): Promise<void> {
+    return this.#pictures(() => this.client.cropPicture(this.id, pictureId, crop));
+  }
+
+  /** Runs work that replaces the character, and takes over everything it answers. */
+  async replace(work: () => Promise<CharacterDetail>): Promise<void> {
+    await this.#pictures(work);
+    this.draft = structuredClone($state.snapshot(this.detail.draft));
+    this.scenes = structuredClone($state.snapshot(this.detail.scenes));
+    this.revision += 1;
   }
 
   removePicture(pictureId: string): Promise<void> {

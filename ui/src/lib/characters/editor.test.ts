@@ -8,10 +8,16 @@ const draft: CharacterDraft = {
   name: 'Dot',
   persona: '',
   speakingStyle: '',
+  habits: '',
+  catchphrases: [],
+  tabooWords: [],
+  exampleLines: [],
   appearance: '',
   outfit: '',
+  colours: '',
   expressions: [],
   greeting: '',
+  notes: '',
 };
 
 function detail(id: string): CharacterDetail {
@@ -64,5 +70,29 @@ describe('the character editor', () => {
     await editor.flush();
     expect(editor.id).toBe('dot-copy');
     expect(onChange).toHaveBeenCalledWith(expect.objectContaining({ id: 'dot-copy' }), 'dot');
+  });
+
+  it('changes captions together and back again', async () => {
+    const picture = (caption: string) => ({ id: 'p', caption, expression: '', isHeldOut: false, crop: null });
+    const state = { caption: 'a snail' };
+    const updatePictures = vi.fn<Client['updatePictures']>((id, pictures) => {
+      state.caption = pictures[0]?.caption ?? '';
+      return Promise.resolve({ ...detail(id), pictures: [picture(state.caption)] });
+    });
+    const first = { ...detail('dot'), pictures: [picture('a snail')] };
+    const editor = new CharacterEditor({ updatePictures } as unknown as Client, first, vi.fn());
+    const undo = await editor.updatePictures([picture('Dot, a snail')]);
+    expect(editor.detail.pictures[0]?.caption).toBe('Dot, a snail');
+    await undo();
+    expect(editor.detail.pictures[0]?.caption).toBe('a snail');
+  });
+
+  it('takes over a version that was brought back', async () => {
+    const { editor } = editing();
+    editor.draft.persona = 'A cat';
+    const old = { ...detail('dot'), draft: { ...draft, persona: 'A snail' } };
+    await editor.replace(() => Promise.resolve(old));
+    expect(editor.draft.persona).toBe('A snail');
+    expect(editor.saveState).toBe('saved');
   });
 });

@@ -1,18 +1,28 @@
 /** The only door to the Rust side. Everything else receives a `Client`. */
 import { Channel, convertFileSrc, invoke } from '@tauri-apps/api/core';
 import type { AddedPictures } from './bindings/AddedPictures';
+import type { AddedToTraining } from './bindings/AddedToTraining';
 import type { ApiError } from './bindings/ApiError';
 import type { AppStatus } from './bindings/AppStatus';
+import type { BaseFacts } from './bindings/BaseFacts';
+import type { ChangeItem } from './bindings/ChangeItem';
 import type { CharacterDetail } from './bindings/CharacterDetail';
 import type { CharacterDraft } from './bindings/CharacterDraft';
 import type { CharacterSummary } from './bindings/CharacterSummary';
 import type { ChatDetail } from './bindings/ChatDetail';
 import type { ChatEvent } from './bindings/ChatEvent';
 import type { ChatSummary } from './bindings/ChatSummary';
+import type { CropItem } from './bindings/CropItem';
+import type { DrawingEvent } from './bindings/DrawingEvent';
+import type { DrawPicture } from './bindings/DrawPicture';
+import type { ExpressionSheetItem } from './bindings/ExpressionSheetItem';
 import type { FindingItem } from './bindings/FindingItem';
+import type { GalleryFilter } from './bindings/GalleryFilter';
+import type { GalleryPage } from './bindings/GalleryPage';
 import type { ImportOutcome } from './bindings/ImportOutcome';
 import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
+import type { RecipeItem } from './bindings/RecipeItem';
 import type { Regenerate } from './bindings/Regenerate';
 import type { RunDetail } from './bindings/RunDetail';
 import type { RunSummary } from './bindings/RunSummary';
@@ -22,16 +32,18 @@ import type { SendMessage } from './bindings/SendMessage';
 import type { Started } from './bindings/Started';
 import type { StartTraining } from './bindings/StartTraining';
 import type { TrainingPlan } from './bindings/TrainingPlan';
+import type { VersionItem } from './bindings/VersionItem';
 
 export type OnChatEvent = (event: ChatEvent) => void;
+export type OnDrawingEvent = (event: DrawingEvent) => void;
 export type PictureBytes = { name: string; base64: string };
 
 function call<T>(command: string, args: Record<string, unknown> = {}): Promise<T> {
   return invoke<T>(command, args);
 }
 
-function channel(on: OnChatEvent): Channel<ChatEvent> {
-  const events = new Channel<ChatEvent>();
+function channel<T>(on: (event: T) => void): Channel<T> {
+  const events = new Channel<T>();
   events.onmessage = on;
   return events;
 }
@@ -77,8 +89,9 @@ export const client = {
     call<Started>('regenerate', { messageId, what, seed, events: channel(on) }),
   stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
 
-  trainingPlan: (characterId: string, numSteps: number | null) =>
-    call<TrainingPlan>('training_plan', { characterId, numSteps }),
+  trainingPlan: (characterId: string, recipe: RecipeItem | null) =>
+    call<TrainingPlan>('training_plan', { characterId, recipe }),
+  saveRunCsv: (id: string) => call<boolean>('save_run_csv', { id }),
   startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
   pauseRun: (id: string) => call<null>('pause_run', { id }),
   resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
@@ -86,8 +99,48 @@ export const client = {
   listRuns: (characterId: string | null) => call<RunSummary[]>('list_runs', { characterId }),
   getRun: (id: string) => call<RunDetail>('get_run', { id }),
 
+  galleryPage: (filter: GalleryFilter, offset: number, limit: number) =>
+    call<GalleryPage>('gallery_page', { filter, offset, limit }),
+  setFavourite: (id: string, isFavourite: boolean) => call<null>('set_favourite', { id, isFavourite }),
+  setRating: (id: string, rating: number | null) => call<null>('set_rating', { id, rating }),
+  deleteGalleryPictures: (ids: string[]) => call<null>('delete_gallery_pictures', { ids }),
+  restoreGalleryPictures: (ids: string[]) => call<null>('restore_gallery_pictures', { ids }),
+  openPictureChat: (id: string) => call<ChatDetail>('open_picture_chat', { id }),
+  savePictures: (ids: string[], withOrigin: boolean) =>
+    call<number | null>('save_pictures', { ids, withOrigin }),
+  addToTraining: (id: string) => call<AddedToTraining>('add_to_training', { id }),
+  drawPicture: (request: DrawPicture, on: OnDrawingEvent) =>
+    call<string>('draw_picture', { request, events: channel(on) }),
+  drawAgain: (id: string, seed: number | null, on: OnDrawingEvent) =>
+    call<string>('draw_again', { id, seed, events: channel(on) }),
+  drawExpressions: (characterId: string, names: string[], seed: number | null, on: OnDrawingEvent) =>
+    call<string>('draw_expressions', { characterId, names, seed, events: channel(on) }),
+  expressionSheet: (characterId: string) => call<ExpressionSheetItem[]>('expression_sheet', { characterId }),
+  approvePicture: (id: string, isApproved: boolean) => call<null>('approve_picture', { id, isApproved }),
+  exportSprites: (characterId: string, asZip: boolean, withOrigin: boolean) =>
+    call<string | null>('export_sprites', { characterId, asZip, withOrigin }),
+
+  baseFacts: () => call<BaseFacts>('base_facts'),
+  countTokens: (texts: string[]) => call<number[]>('count_tokens', { texts }),
+  duplicateCharacter: (id: string, name: string) =>
+    call<CharacterDetail>('duplicate_character', { id, name }),
+  updatePictures: (id: string, pictures: PictureItem[]) =>
+    call<CharacterDetail>('update_pictures', { id, pictures }),
+  cropPicture: (id: string, pictureId: string, crop: CropItem | null) =>
+    call<CharacterDetail>('crop_picture', { id, pictureId, crop }),
+  draftCaption: (id: string, pictureId: string) => call<string>('draft_caption', { id, pictureId }),
+  sceneFromChat: (chatId: string, withPictures: boolean) =>
+    call<CharacterDetail>('scene_from_chat', { chatId, withPictures }),
+  listVersions: (id: string) => call<VersionItem[]>('list_versions', { id }),
+  keepVersion: (id: string, name: string) => call<VersionItem[]>('keep_version', { id, name }),
+  versionChanges: (id: string, versionId: string) => call<ChangeItem[]>('version_changes', { id, versionId }),
+  restoreVersion: (id: string, versionId: string) =>
+    call<CharacterDetail>('restore_version', { id, versionId }),
+
   characterPicture: (id: string, pictureId: string) =>
     convertFileSrc(`character/${id}/${pictureId}`, 'troupe-picture'),
+  wholePicture: (id: string, pictureId: string) =>
+    convertFileSrc(`character/${id}/${pictureId}/whole`, 'troupe-picture'),
   chatPicture: (pictureId: string) => convertFileSrc(`chat/${pictureId}`, 'troupe-picture'),
   runPicture: (runId: string, file: string) => convertFileSrc(`run/${runId}/${file}`, 'troupe-picture'),
 };

@@ -5,6 +5,11 @@ import type { Client } from '../ipc/client';
 
 const POLL_MS = 1000;
 
+/** Runs that wait for the one that is on, the next one first. */
+export function queueOf(runs: RunSummary[]): RunSummary[] {
+  return runs.filter((r) => r.status === 'queued').sort((a, b) => a.createdMs - b.createdMs);
+}
+
 /** True while a process works on the run. */
 export function isActive(run: RunSummary): boolean {
   return run.status === 'running' || run.status === 'waiting';
@@ -44,7 +49,8 @@ export class RunWatch {
     if (this.#stopped) return;
     this.shown = detail;
     this.runs = this.runs.map((r) => (r.id === id ? detail.run : r));
-    if (isActive(detail.run)) this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
+    if (isActive(detail.run) || detail.run.status === 'queued')
+      this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
     else if (before?.id === id && isActive(before)) this.onEnded();
   }
 

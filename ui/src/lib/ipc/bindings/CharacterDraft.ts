@@ -18,7 +18,23 @@ persona: string,
  */
 speakingStyle: string, 
 /**
- * Body, face, colours.
+ * What it does while talking.
+ */
+habits: string, 
+/**
+ * Phrases it likes.
+ */
+catchphrases: Array<string>, 
+/**
+ * Words it never uses.
+ */
+tabooWords: Array<string>, 
+/**
+ * Lines that sound like it.
+ */
+exampleLines: Array<string>, 
+/**
+ * Body, face.
  */
 appearance: string, 
 /**
@@ -26,10 +42,18 @@ appearance: string,
  */
 outfit: string, 
 /**
+ * Colours that belong to it.
+ */
+colours: string, 
+/**
  * Faces it can make.
  */
 expressions: Array<ExpressionItem>, 
 /**
  * First line of a chat.
  */
-greeting: string, };
+greeting: string, 
+/**
+ * Knowledge notes.
+ */
+notes: string, };

@@ -17,7 +17,7 @@ characterId: string,
  */
 characterName: string, 
 /**
- * `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
+ * `queued`, `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
  */
 status: string, 
 /**

@@ -1,0 +1,202 @@
+//! Wire types of teaching.
+
+use serde::{Deserialize, Serialize};
+use troupe_train::recipe::{LoraConfig, SftRecipe, TimeDraw};
+use ts_rs::TS;
+
+use crate::error::{ApiError, ApiResult, ErrorCode};
+
+/// Every number of a stage-1 recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RecipeItem {
+    /// Optimiser steps.
+    pub num_steps: u32,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u32,
+    /// Share of the peak learning rate left at the end.
+    pub final_lr_share: f64,
+    /// Rank of the low-rank updates; 0 leaves the understanding expert as it is.
+    pub lora_rank: u32,
+    /// Scale times rank.
+    pub lora_alpha: f64,
+    /// Peak learning rate of the low-rank updates.
+    pub lora_learning_rate: f64,
+    /// Peak learning rate of the generation expert; 0 freezes it.
+    pub gen_learning_rate: f64,
+    /// Tokens of text samples per step.
+    pub text_tokens: u32,
+    /// A step in this many carries text.
+    pub text_every: u32,
+    /// Picture samples per step.
+    pub pictures: u32,
+    /// Steps after which picture conditions are read anew; 0 is every step.
+    pub condition_refresh: u32,
+    /// Chance that a picture's condition is dropped.
+    pub condition_dropout: f64,
+    /// Weight of the text loss.
+    pub ce_weight: f64,
+    /// Weight of the flow loss.
+    pub mse_weight: f64,
+    /// Mean of the logit of noise times.
+    pub time_mean: f64,
+    /// Standard deviation of that logit.
+    pub time_std: f64,
+    /// Largest gradient norm.
+    pub max_grad_norm: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Steps between validations and samples.
+    pub sample_every: u32,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u32,
+    /// Share kept back where the character has no test split.
+    pub held_out_share: f64,
+}
+
+impl From<&SftRecipe> for RecipeItem {
+    fn from(recipe: &SftRecipe) -> Self {
+        Self {
+            num_steps: recipe.num_steps as u32,
+            warmup_steps: recipe.warmup_steps as u32,
+            final_lr_share: recipe.final_lr_share,
+            lora_rank: recipe.lora.rank as u32,
+            lora_alpha: recipe.lora.alpha,
+            lora_learning_rate: recipe.lora.learning_rate,
+            gen_learning_rate: recipe.gen_learning_rate,
+            text_tokens: recipe.text_tokens as u32,
+            text_every: recipe.text_every as u32,
+            pictures: recipe.pictures as u32,
+            condition_refresh: recipe.condition_refresh as u32,
+            condition_dropout: recipe.condition_dropout,
+            ce_weight: recipe.ce_weight,
+            mse_weight: recipe.mse_weight,
+            time_mean: recipe.time.mean,
+            time_std: recipe.time.std,
+            max_grad_norm: recipe.max_grad_norm,
+            weight_decay: recipe.weight_decay,
+            sample_every: recipe.sample_every as u32,
+            checkpoint_every: recipe.checkpoint_every as u32,
+            held_out_share: recipe.held_out_share,
+        }
+    }
+}
+
+impl RecipeItem {
+    /// `base` with these numbers.
+    ///
+    /// # Errors
+    /// When a number is out of its range; the message names it.
+    pub(crate) fn over(&self, base: SftRecipe) -> ApiResult<SftRecipe> {
+        self.check()?;
+        Ok(SftRecipe {
+            num_steps: self.num_steps as usize,
+            warmup_steps: self.warmup_steps as usize,
+            final_lr_share: self.final_lr_share,
+            lora: LoraConfig {
+                rank: self.lora_rank as usize,
+                alpha: self.lora_alpha,
+                learning_rate: self.lora_learning_rate,
+            },
+            gen_learning_rate: self.gen_learning_rate,
+            text_tokens: self.text_tokens as usize,
+            text_every: self.text_every as usize,
+            pictures: self.pictures as usize,
+            condition_refresh: self.condition_refresh as usize,
+            condition_dropout: self.condition_dropout,
+            ce_weight: self.ce_weight,
+            mse_weight: self.mse_weight,
+            time: TimeDraw { mean: self.time_mean, std: self.time_std },
+            max_grad_norm: self.max_grad_norm,
+            weight_decay: self.weight_decay,
+            sample_every: self.sample_every as usize,
+            checkpoint_every: self.checkpoint_every as usize,
+            held_out_share: self.held_out_share,
+            ..base
+        })
+    }
+
+    fn check(&self) -> ApiResult<()> {
+        let counts = [
+            ("steps", self.num_steps),
+            ("tokens of text per step", self.text_tokens),
+            ("text in one step of", self.text_every),
+            ("steps between samples", self.sample_every),
+            ("steps between checkpoints", self.checkpoint_every),
+        ];
+        let positive =
+            [("largest gradient norm", self.max_grad_norm), ("spread of noise", self.time_std)];
+        let amounts = [
+            ("low-rank scale", self.lora_alpha),
+            ("learning rate of the text", self.lora_learning_rate),
+            ("learning rate of the pictures", self.gen_learning_rate),
+            ("weight of the text loss", self.ce_weight),
+            ("weight of the picture loss", self.mse_weight),
+            ("weight decay", self.weight_decay),
+        ];
+        let shares = [
+            ("learning rate left at the end", self.final_lr_share),
+            ("dropped conditions", self.condition_dropout),
+            ("share kept back", self.held_out_share),
+        ];
+        let refuse = |name: &str, rule: &str| {
+            let message = format!("“{name}” must be {rule}");
+            Err(ApiError::new(ErrorCode::BadRequest, message, "Change it, or reset it."))
+        };
+        if let Some((name, _)) = counts.iter().find(|(_, n)| *n == 0) {
+            return refuse(name, "at least 1");
+        }
+        if let Some((name, _)) = positive.iter().find(|(_, x)| !(x.is_finite() && *x > 0.)) {
+            return refuse(name, "above 0");
+        }
+        if let Some((name, _)) = amounts.iter().find(|(_, x)| !(x.is_finite() && *x >= 0.)) {
+            return refuse(name, "0 or more");
+        }
+        if let Some((name, _)) = shares.iter().find(|(_, x)| !(0. ..=1.).contains(x)) {
+            return refuse(name, "between 0 and 1");
+        }
+        if !self.time_mean.is_finite() {
+            return refuse("lean of the noise", "a number");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_survives_the_way_to_the_window_and_back() -> ApiResult<()> {
+        for recipe in [SftRecipe::default(), SftRecipe::reference()] {
+            assert_eq!(RecipeItem::from(&recipe).over(recipe.clone())?, recipe);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_named() {
+        let good = RecipeItem::from(&SftRecipe::default());
+        let bad = [
+            RecipeItem { num_steps: 0, ..good.clone() },
+            RecipeItem { condition_dropout: 1.5, ..good.clone() },
+            RecipeItem { gen_learning_rate: f64::NAN, ..good.clone() },
+            RecipeItem { max_grad_norm: 0., ..good },
+        ];
+        let messages: Vec<String> = bad
+            .iter()
+            .filter_map(|item| item.over(SftRecipe::default()).err())
+            .map(|error| error.message)
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "“steps” must be at least 1",
+                "“dropped conditions” must be between 0 and 1",
+                "“learning rate of the pictures” must be 0 or more",
+                "“largest gradient norm” must be above 0",
+            ]
+        );
+    }
+}

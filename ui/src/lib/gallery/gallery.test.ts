@@ -1,0 +1,135 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { DrawingEvent } from '../ipc/bindings/DrawingEvent';
+import type { GalleryFilter } from '../ipc/bindings/GalleryFilter';
+import type { GalleryItem } from '../ipc/bindings/GalleryItem';
+import type { Client, OnDrawingEvent } from '../ipc/client';
+import { GalleryBrowser, PAGE } from './browser.svelte';
+import { DrawingJob } from './drawing.svelte';
+import { layout, position } from './layout';
+
+function picture(n: number): GalleryItem {
+  return { id: `p${n}`, isFavourite: false, rating: null, prompt: `picture ${n}` } as GalleryItem;
+}
+
+/** A fake with `total` pictures. */
+function browsing(total: number) {
+  const galleryPage = vi.fn<Client['galleryPage']>((_filter, offset, limit) => {
+    const count = Math.max(0, Math.min(limit, total - offset));
+    return Promise.resolve({ total, items: Array.from({ length: count }, (_, i) => picture(offset + i)) });
+  });
+  const setFavourite = vi.fn<Client['setFavourite']>(() => Promise.resolve(null));
+  const deleteGalleryPictures = vi.fn<Client['deleteGalleryPictures']>(() => Promise.resolve(null));
+  const restoreGalleryPictures = vi.fn<Client['restoreGalleryPictures']>(() => Promise.resolve(null));
+  const fake = { galleryPage, setFavourite, deleteGalleryPictures, restoreGalleryPictures };
+  return { browser: new GalleryBrowser(fake as unknown as Client), ...fake };
+}
+
+describe('the gallery', () => {
+  it('reads only the pages around what is in view', async () => {
+    const { browser, galleryPage } = browsing(5000);
+    await browser.reload();
+    expect(browser.total).toBe(5000);
+    expect(galleryPage).toHaveBeenCalledOnce();
+    expect(browser.at(PAGE)).toBeUndefined();
+    await browser.show(4000, 4050);
+    expect(browser.at(4010)?.id).toBe('p4010');
+    await browser.show(4000, 4050);
+    expect(galleryPage.mock.calls.map((call) => call[1])).toEqual([0, 33 * PAGE]);
+    expect(browser.indexOf('p4010')).toBe(4010);
+  });
+
+  it('drops the answer to an older filter', async () => {
+    const { browser, galleryPage } = browsing(3);
+    let answer: (value: { total: number; items: GalleryItem[] }) => void = () => {};
+    galleryPage.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
+    const slow = browser.set({ words: 'rain' });
+    await browser.set({ words: 'sun' });
+    answer({ total: 99, items: [picture(99)] });
+    await slow;
+    expect(browser.total).toBe(3);
+    expect(browser.at(0)?.id).toBe('p0');
+    expect((galleryPage.mock.calls[1]?.[0] as GalleryFilter).words).toBe('sun');
+  });
+
+  it('shows a favourite at once and takes it back when it was not stored', async () => {
+    const { browser, setFavourite } = browsing(3);
+    await browser.reload();
+    const item = browser.at(1) as GalleryItem;
+    setFavourite.mockReturnValueOnce(Promise.reject(new Error('disk full')));
+    const marking = browser.favour(item);
+    expect(browser.at(1)?.isFavourite).toBe(true);
+    await expect(marking).rejects.toThrow('disk full');
+    expect(browser.at(1)?.isFavourite).toBe(false);
+  });
+
+  it('removes with a way back', async () => {
+    const { browser, deleteGalleryPictures, restoreGalleryPictures } = browsing(3);
+    await browser.reload();
+    browser.toggle('p1');
+    const undo = await browser.remove(['p1']);
+    expect(deleteGalleryPictures).toHaveBeenCalledWith(['p1']);
+    expect(browser.selected.size).toBe(0);
+    await undo();
+    expect(restoreGalleryPictures).toHaveBeenCalledWith(['p1']);
+  });
+});
+
+describe('the grid', () => {
+  const at = { total: 5000, width: 1000, height: 600, top: 0, minCell: 150, gap: 10 };
+
+  it('fills the width and draws only what is in view', () => {
+    const grid = layout(at);
+    expect(grid.columns).toBe(6); // (1000 + 10) / 160 = 6.3
+    expect(grid.cell).toBeCloseTo(158.33, 2); // (1000 − 5 · 10) / 6
+    expect(grid.height).toBeCloseTo(834 * (950 / 6 + 10) - 10, 3);
+    expect([grid.first, grid.last]).toEqual([0, 35]); // rows 0–3 in view and two spare: 6 · 6
+    expect(position(7, grid, 10).x).toBeCloseTo(168.33, 2);
+  });
+
+  it('ends with the last picture', () => {
+    const grid = layout({ ...at, top: 1e6 });
+    expect(grid.last).toBe(4999);
+    expect(grid.first).toBeLessThanOrEqual(4999);
+    expect(layout({ ...at, total: 0 }).last).toBe(-1);
+  });
+});
+
+describe('a drawing job', () => {
+  it('follows a batch to its end', async () => {
+    const job = new DrawingJob({} as Client);
+    const seen: (string | null)[] = [];
+    job.onPicture = (item) => seen.push(item?.id ?? null);
+    let tell: OnDrawingEvent = () => {};
+    await job.start((on) => {
+      tell = on;
+      return Promise.resolve('job');
+    });
+    const step: DrawingEvent = {
+      type: 'progress',
+      index: 1,
+      count: 4,
+      label: 'calm',
+      step: 5,
+      numSteps: 10,
+      etaSecs: 3,
+      preview: null,
+    };
+    tell(step);
+    expect(job.share).toBeCloseTo(0.375, 12); // (1 + 5/10) / 4
+    tell({ type: 'picture', item: picture(1), index: 1, count: 4 });
+    tell({ type: 'done', numDrawn: 1, wasStopped: true });
+    expect(job.isBusy).toBe(false);
+    expect(seen).toEqual(['p1', null]);
+  });
+
+  it('is over when it ended before its name arrived', async () => {
+    const job = new DrawingJob({} as Client);
+    await job.start((on) => {
+      const error = { code: 'internal', message: 'stumbled', hint: '' } as const;
+      on({ type: 'failed', error });
+      return Promise.resolve('job');
+    });
+    expect(job.isBusy).toBe(false);
+    expect(job.error?.message).toBe('stumbled');
+  });
+});

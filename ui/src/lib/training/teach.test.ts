@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import type { RecipeItem } from '../ipc/bindings/RecipeItem';
+import { changedFields, groups, withNumber } from './recipe';
+import { best, points, verdict } from './verdict';
+
+const held = (...values: number[]) => values.map((y, i) => ({ x: i * 100, y }));
+
+describe('the verdict', () => {
+  it('waits for numbers', () => {
+    expect(verdict([])).toEqual({ kind: 'early' });
+    expect(verdict(held(2))).toEqual({ kind: 'early' });
+  });
+
+  it('tells learning, standing still and copying apart', () => {
+    expect(verdict(held(2, 1.6, 1.5))).toEqual({ kind: 'learning', percent: 25 }); // 1 − 1.5 / 2
+    expect(verdict(held(2, 1.99, 1.98))).toEqual({ kind: 'flat' });
+    expect(verdict(held(2, 1.5, 1.8))).toEqual({ kind: 'copying', step: 100, percent: 20 }); // 1.8 / 1.5
+    expect(verdict(held(2, 1.5, 1.51))).toEqual({ kind: 'learning', percent: 25 }); // 1.51 / 1.5 is noise
+  });
+
+  it('reads one part of a curve', () => {
+    const curve = [
+      { step: 1, ce: 3, mse: null },
+      { step: 2, ce: null, mse: 0.5 },
+    ];
+    expect(points(curve, 'ce')).toEqual([{ x: 1, y: 3 }]);
+    expect(best(held(2, 1, 1))).toEqual({ x: 100, y: 1 });
+  });
+});
+
+describe('the recipe', () => {
+  const defaults = Object.fromEntries(
+    groups.flatMap((g) => g.fields).map((f) => [f.key, 1]),
+  ) as unknown as RecipeItem;
+
+  it('knows what was changed, and a cleared field is the default again', () => {
+    const recipe = withNumber(defaults, defaults, 'pictures', 6);
+    expect(changedFields(recipe, defaults)).toEqual(['pictures']);
+    expect(withNumber(recipe, defaults, 'pictures', NaN)).toEqual(defaults);
+  });
+});
