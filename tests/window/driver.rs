@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    error::{CmdError, ErrorStatus},
+};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use troupe_tests::{PATIENCE, Scratch, program};
@@ -48,6 +51,10 @@ fn target_dir() -> PathBuf {
 fn studio() -> PathBuf {
     std::env::var_os("TROUPE_STUDIO")
         .map_or_else(|| program().with_file_name("troupe-studio"), PathBuf::from)
+}
+
+fn is_stale(error: &CmdError) -> bool {
+    matches!(error, CmdError::Standard(e) if e.error == ErrorStatus::StaleElementReference)
 }
 
 impl Window {
@@ -92,9 +99,17 @@ impl Window {
         }
     }
 
-    /// Clicks an element once it is there and enabled.
+    /// Clicks an element once it is there and enabled. One that is replaced between being found and
+    /// being clicked is looked for again.
     pub(crate) async fn click(&self, selector: &str) {
-        self.find(&format!("{selector}:not(:disabled)")).await.click().await.unwrap();
+        let (selector, started) = (format!("{selector}:not(:disabled)"), Instant::now());
+        loop {
+            match self.find(&selector).await.click().await {
+                Ok(()) => return,
+                Err(error) if is_stale(&error) && started.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{selector} could not be clicked: {error}"),
+            }
+        }
     }
 
     /// Chooses a character in the list of characters.

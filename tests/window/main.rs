@@ -85,3 +85,40 @@ async fn teaching_is_started_paused_and_resumed() {
     let run = studio.list_runs(Some(&id)).unwrap().remove(0);
     assert_eq!(run.status, "stopped");
 }
+
+#[tokio::test]
+async fn what_the_window_remembers_stays_with_its_data_folder() {
+    let first = Scratch::new();
+    let id = first.import("Dot");
+    let window = Window::open(&first, &first.model_dir()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-teach")).await;
+    window.find(&by("teach-start")).await;
+    window.close().await;
+
+    // The same character, as a bundled one would be, in another data folder.
+    let second = Scratch::new();
+    let (from, to) = (first.home().join("characters"), second.home().join("characters"));
+    copy(&from, &to);
+    let window = Window::open(&second, &second.model_dir()).await;
+    window.find(&format!("{}[data-id='{id}']", by("character-item"))).await;
+    window.find(&by("new-character")).await;
+    window.close().await;
+
+    let window = Window::open(&first, &first.model_dir()).await;
+    window.find(&by("teach-start")).await;
+    window.close().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}

@@ -5,7 +5,8 @@ import type { AppStatus } from './ipc/bindings/AppStatus';
 import type { CharacterSummary } from './ipc/bindings/CharacterSummary';
 import { asApiError, type Client } from './ipc/client';
 
-export type Place = 'characters' | 'chat' | 'teach';
+const places = ['characters', 'chat', 'teach'] as const;
+export type Place = (typeof places)[number];
 export type Theme = 'system' | 'light' | 'dark';
 export type Notice = {
   id: number;
@@ -34,6 +35,9 @@ export class App {
     const kept = localStorage.getItem('theme');
     if (kept === 'light' || kept === 'dark') this.theme = kept;
     this.applyTheme();
+    // Before the first paint: a view that appears and goes again steals clicks and the focus.
+    const place = localStorage.getItem('place');
+    if (places.some((known) => known === place)) this.place = place as Place;
   }
 
   get character(): CharacterSummary | null {
@@ -64,8 +68,6 @@ export class App {
     const kept = localStorage.getItem('character');
     if (kept && this.characters.some((c) => c.id === kept)) {
       this.characterId = kept;
-      const place = localStorage.getItem('place');
-      if (place === 'chat' || place === 'teach') this.place = place;
     }
     await this.refreshStatus();
   }
