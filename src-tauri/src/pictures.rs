@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `character/<character id>/<picture id>` | one of a character's own |
 //! | `chat/<picture id>` | one drawn in a chat |
+//! | `attached/<name>` | one that came with a message |
 //! | `run/<run id>/<file>` | a sample made while teaching |
 
 use std::{borrow::Cow, path::PathBuf};
@@ -34,6 +35,7 @@ fn find(studio: &Studio, path: &str) -> ApiResult<PathBuf> {
     match parts[..] {
         ["character", character, picture] => studio.character_picture_file(character, picture),
         ["chat", picture] => studio.drawn_picture_file(picture),
+        ["attached", name] => studio.attachment_file(name),
         ["run", run, name] => studio.run_sample_file(run, name),
         _ => Err(ApiError::new(ErrorCode::NotFound, "there is no such picture", "")),
     }

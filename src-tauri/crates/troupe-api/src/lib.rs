@@ -5,25 +5,33 @@
 
 mod characters;
 mod chat;
+mod compare;
 mod engine;
 pub mod error;
+mod export;
+mod generate;
+mod memory;
+mod prompting;
+mod scene;
 mod training;
 pub mod wire;
+mod wire_chat;
 
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use troupe_character::Library;
-use troupe_model::runtime::LoadOptions;
+use troupe_model::{runtime::LoadOptions, tokens::TextTokenizer};
 use troupe_store::Store;
 
 pub use chat::{Asked, ChatSink, Drawn};
+pub use compare::CompareSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCode};
 pub use training::{RunEvents, work};
@@ -54,6 +62,7 @@ struct Inner {
     store: Mutex<Store>,
     engine: Engine,
     cancels: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    tokenizer: OnceLock<TextTokenizer>,
 }
 
 /// The data folder of this user.
@@ -111,6 +120,7 @@ impl Studio {
             worker: options.worker.clone(),
             engine: Engine::start()?,
             cancels: Mutex::default(),
+            tokenizer: OnceLock::new(),
             library,
             model_dir,
             home,
@@ -164,6 +174,10 @@ impl Studio {
             model_dir: self.model_dir().display().to_string(),
             problem: config.err().map(|e| e.to_string()),
             model: self.engine().loaded(),
+            resident_mb: memory::resident_mb(),
+            available_mb: memory::available_mb(),
+            num_connections: memory::num_connections(),
+            teaching: self.teaching(),
         }
     }
 

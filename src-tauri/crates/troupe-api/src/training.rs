@@ -153,6 +153,13 @@ impl Studio {
         Ok(findings(&self.library().load(wanted)?))
     }
 
+    /// Who is being taught now.
+    pub(crate) fn teaching(&self) -> Option<crate::wire::TeachingNow> {
+        let run = RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on)?;
+        let file = run_file(&run).ok()?;
+        Some(crate::wire::TeachingNow { run_id: run.id(), character_name: file.character_name })
+    }
+
     /// The run that is on now.
     fn busy_run(&self) -> Option<String> {
         RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on).map(|r| r.id())

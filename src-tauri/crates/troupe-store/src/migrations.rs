@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use crate::{Result, StoreError};
 
-/// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &["
+/// Statements of the first version.
+pub(crate) const FIRST: &str = "
 CREATE TABLE chats (
     id TEXT PRIMARY KEY,
     character_id TEXT NOT NULL,
@@ -58,7 +58,27 @@ END;
 CREATE TRIGGER message_words_delete AFTER DELETE ON messages BEGIN
     INSERT INTO message_words (message_words, rowid, text) VALUES ('delete', old.rowid, old.text);
 END;
-"];
+";
+
+/// Statements of each version, in order.
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    "
+ALTER TABLE chats ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE chats ADD COLUMN pinned_ms INTEGER;
+ALTER TABLE messages ADD COLUMN pinned_ms INTEGER;
+ALTER TABLE messages ADD COLUMN deleted_ms INTEGER;
+ALTER TABLE messages ADD COLUMN attachment TEXT;
+CREATE TABLE sent (
+    message_id TEXT NOT NULL REFERENCES messages (id),
+    kind TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    num_tokens INTEGER NOT NULL,
+    settings TEXT NOT NULL,
+    PRIMARY KEY (message_id, kind)
+);
+",
+];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -89,4 +89,16 @@ impl Store {
         let sql = "SELECT * FROM pictures WHERE id = ?1";
         found("picture", id, self.connection.query_row(sql, [id], read))
     }
+
+    /// Pictures of a chat's messages.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn chat_pictures(&self, chat_id: &str) -> Result<Vec<Picture>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM pictures WHERE id IN (SELECT picture_id FROM messages WHERE chat_id = ?1)",
+        )?;
+        let rows = statement.query_map([chat_id], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
 }
