@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod chat;
 mod driver;
 
 use driver::{Window, by};
@@ -51,6 +52,7 @@ async fn a_message_gets_text_and_a_picture_that_survive_a_restart() {
 async fn a_character_is_written_and_kept() {
     let scratch = Scratch::new();
     let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-characters")).await;
     window.click(&by("new-character")).await;
     window.write(&by("field-name"), "Lotte 名前").await;
     window.write(&by("field-persona"), "A lighthouse keeper who is afraid of the dark.").await;
@@ -101,8 +103,7 @@ async fn what_the_window_remembers_stays_with_its_data_folder() {
     let (from, to) = (first.home().join("characters"), second.home().join("characters"));
     copy(&from, &to);
     let window = Window::open(&second, &second.model_dir()).await;
-    window.find(&format!("{}[data-id='{id}']", by("character-item"))).await;
-    window.find(&by("new-character")).await;
+    window.find(&by("welcome")).await;
     window.close().await;
 
     let window = Window::open(&first, &first.model_dir()).await;

@@ -170,7 +170,7 @@ impl Comparison {
         let request = ReplyRequest {
             picture: None,
             prompt: prompting::ReplyParts::new(character, &self.settings, &thread).text(),
-            sampling: prompting::sampling(self.settings.preset, self.seed),
+            sampling: prompting::reply_sampling(self.settings.preset, self.seed),
             max_tokens: MAX_REPLY_TOKENS,
         };
         let reply = model.reply(&request, &mut |event| {

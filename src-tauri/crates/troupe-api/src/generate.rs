@@ -276,7 +276,7 @@ impl Generation {
             Some((message, name)) => (message.text.clone(), Some(self.studio.attachment(name)?)),
             None => (prompting::ReplyParts::new(character, settings, before).text(), None),
         };
-        let sampling = prompting::sampling(settings.preset, self.seed);
+        let sampling = prompting::reply_sampling(settings.preset, self.seed);
         Ok(ReplyRequest { picture, prompt, sampling, max_tokens: MAX_REPLY_TOKENS })
     }
 

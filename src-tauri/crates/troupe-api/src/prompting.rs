@@ -19,8 +19,17 @@ use crate::{
 /// Earlier turns that a prompt carries, beside pinned ones.
 const MAX_HISTORY_TURNS: usize = 6;
 
+/// What a model writes when it goes on with the prompt's form instead of the character's words.
+const FORM: [&str; 4] = ["\nUser Input:", "\nuser:", "\nmachine:", "\nCharacter Description:"];
+
+/// How tokens are chosen under a preset, and where a reply ends at the latest.
+pub(crate) fn reply_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
+    let stop = FORM.iter().map(|&text| text.to_owned()).collect();
+    TextSampling { stop, ..sampling(preset, seed) }
+}
+
 /// How tokens are chosen under a preset.
-pub(crate) fn sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
+fn sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
     let base = TextSampling { seed: u64::from(seed), ..TextSampling::default() };
     match preset {
         SamplingPreset::Careful => {

@@ -14,7 +14,7 @@ use troupe_train::{
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
-    now_ms,
+    memory, now_ms,
     wire::{
         CurvePoint, FindingItem, KindItem, RunDetail, RunSummary, SampleItem, StartTraining,
         TrainingPlan,
@@ -145,6 +145,16 @@ impl Studio {
         })
     }
 
+    /// Frees the chat's model when a run would not fit beside it. The next message loads it again.
+    fn make_room(&self) -> ApiResult<()> {
+        let is_tight = memory::available_mb().is_some_and(|available| available < MEMORY_MB);
+        if is_tight && self.engine().loaded().is_some() {
+            tracing::info!("memory is tight: the chat's model makes room for teaching");
+            self.engine().submit(|slot| slot.unload())?;
+        }
+        Ok(())
+    }
+
     /// Findings about a character in plain words.
     ///
     /// # Errors
@@ -206,6 +216,7 @@ impl Studio {
     pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
         self.refuse_when_busy()?;
         let run = RunFolder::open(&self.create_run(request)?)?;
+        self.make_room()?;
         self.spawn(&run)?;
         summary(&run)
     }
@@ -280,6 +291,7 @@ impl Studio {
             return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
         }
         self.refuse_when_busy()?;
+        self.make_room()?;
         self.spawn(&run)?;
         summary(&run)
     }
