@@ -66,6 +66,9 @@ async fn replies_are_swiped_redrawn_branched_deleted_and_found_again() {
     window.click(&format!("{}[data-id='{}']", by("tree-row"), old.as_str().unwrap())).await;
     let said = format!("{} {}", by("message-user"), by("message-text"));
     window.until_text(&said, "Where does the lantern go?").await;
+    // Its newest version is shown: the second one.
+    window.until_text(&last("swipe-count"), "2/2").await;
+    let second = window.text(&last("message-text")).await;
     window.click(&format!("{}[data-tab=prompt]", by("inspector-tab"))).await;
     window.find(&by("prompt-text")).await;
     window.shot("chat-prompt").await;
@@ -75,12 +78,12 @@ async fn replies_are_swiped_redrawn_branched_deleted_and_found_again() {
     window.click(&last("message-menu")).await;
     window.click(&last("delete-message")).await;
     window.click(&format!("{} button:not(.quiet)", by("toast"))).await;
-    window.until_text(&last("message-text"), &first).await;
+    window.until_text(&last("message-text"), &second).await;
     window.close().await;
 
     // After a restart all of it is there, and can be found.
     let window = Window::open(&scratch, &scratch.model_dir()).await;
-    window.until_text(&last("message-text"), &first).await;
+    window.until_text(&last("message-text"), &second).await;
     window.write(&by("chat-search"), "boat").await;
     window.click(&by("search-hit")).await;
     window.until_text(&said, "Where does the boat go?").await;
