@@ -7,20 +7,24 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use serde::Deserialize;
-use tauri::{AppHandle, State, Wry, ipc::Channel, ipc::Invoke};
+use tauri::{AppHandle, State, WebviewWindow, Wry, ipc::Channel, ipc::Invoke};
 use troupe_api::{
     ApiError, ApiResult, ChatSink, ErrorCode, Studio,
     wire::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
-        ChatEvent, ChatSummary, FindingItem, ImportOutcome, MessageItem, PictureItem, RecipeItem,
-        Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, StartTraining,
-        Started, TrainingPlan,
+        ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
+        ExportOutcome, FindingItem, ImportOutcome, MessageItem, PictureItem, PromptReport,
+        RecipeItem, Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage,
+        SentPrompt, StartTraining, Started, TrainingPlan, TreeNode,
     },
 };
 
 use crate::dialogs;
 
 type Shared<'a> = State<'a, Studio>;
+
+/// Least and most zoom of the page.
+const ZOOM: (f64, f64) = (0.5, 2.);
 
 /// All commands.
 pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static {
@@ -50,6 +54,20 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         restore_chat,
         select_alternative,
         edit_message,
+        branch_at,
+        delete_message,
+        restore_message,
+        pin_message,
+        pin_chat,
+        set_chat_settings,
+        chat_tree,
+        preview_prompt,
+        sent_prompts,
+        attach_picture,
+        pick_and_attach,
+        export_chat,
+        compare,
+        set_zoom,
         search_chats,
         send_message,
         regenerate,
@@ -244,6 +262,111 @@ fn select_alternative(studio: Shared<'_>, message_id: &str) -> ApiResult<ChatDet
 #[tauri::command(async)]
 fn edit_message(studio: Shared<'_>, message_id: &str, text: &str) -> ApiResult<MessageItem> {
     studio.edit_message(message_id, text)
+}
+
+#[tauri::command(async)]
+fn branch_at(studio: Shared<'_>, message_id: &str) -> ApiResult<ChatDetail> {
+    studio.branch_at(message_id)
+}
+
+#[tauri::command(async)]
+fn delete_message(studio: Shared<'_>, message_id: &str) -> ApiResult<ChatDetail> {
+    studio.delete_message(message_id)
+}
+
+#[tauri::command(async)]
+fn restore_message(studio: Shared<'_>, message_id: &str) -> ApiResult<ChatDetail> {
+    studio.restore_message(message_id)
+}
+
+#[tauri::command(async)]
+fn pin_message(studio: Shared<'_>, message_id: &str, is_pinned: bool) -> ApiResult<MessageItem> {
+    studio.pin_message(message_id, is_pinned)
+}
+
+#[tauri::command(async)]
+fn pin_chat(studio: Shared<'_>, chat_id: &str, is_pinned: bool) -> ApiResult<()> {
+    studio.pin_chat(chat_id, is_pinned)
+}
+
+#[tauri::command(async)]
+fn set_chat_settings(studio: Shared<'_>, chat_id: &str, settings: ChatSettings) -> ApiResult<()> {
+    studio.set_chat_settings(chat_id, &settings)
+}
+
+#[tauri::command(async)]
+fn chat_tree(studio: Shared<'_>, chat_id: &str) -> ApiResult<Vec<TreeNode>> {
+    studio.chat_tree(chat_id)
+}
+
+#[tauri::command(async)]
+fn preview_prompt(studio: Shared<'_>, chat_id: &str, draft: &str) -> ApiResult<PromptReport> {
+    studio.preview_prompt(chat_id, draft)
+}
+
+#[tauri::command(async)]
+fn sent_prompts(studio: Shared<'_>, message_id: &str) -> ApiResult<Vec<SentPrompt>> {
+    studio.sent_prompts(message_id)
+}
+
+#[tauri::command(async)]
+fn attach_picture(studio: Shared<'_>, base64: &str) -> ApiResult<String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| {
+        let message = format!("a picture arrived damaged: {e}");
+        ApiError::new(ErrorCode::BadRequest, message, "Attach it as a file instead.")
+    })?;
+    studio.attach_picture(&bytes)
+}
+
+#[tauri::command(async)]
+fn pick_and_attach(app: AppHandle, studio: Shared<'_>) -> ApiResult<Option<String>> {
+    let Some(path) = dialogs::pick_pictures(&app).into_iter().next() else { return Ok(None) };
+    let bytes = std::fs::read(&path).map_err(|e| {
+        let message = format!("the picture cannot be read: {e} ({})", path.display());
+        ApiError::new(ErrorCode::Storage, message, "Choose another one.")
+    })?;
+    studio.attach_picture(&bytes).map(Some)
+}
+
+#[tauri::command(async)]
+fn export_chat(
+    app: AppHandle,
+    studio: Shared<'_>,
+    chat_id: &str,
+    format: ExportFormat,
+) -> ApiResult<Option<ExportOutcome>> {
+    let extension = match format {
+        ExportFormat::Markdown => "md",
+        ExportFormat::Html => "html",
+        ExportFormat::SillyTavern => "jsonl",
+    };
+    let title = studio.chat(chat_id)?.chat.title;
+    match dialogs::pick_save(&app, &title, extension) {
+        Some(path) => studio.export_chat(chat_id, format, &path).map(Some),
+        None => Ok(None),
+    }
+}
+
+#[tauri::command(async)]
+fn compare(
+    studio: Shared<'_>,
+    request: CompareRequest,
+    events: Channel<CompareEvent>,
+) -> ApiResult<String> {
+    let sink = move |event| {
+        if let Err(error) = events.send(event) {
+            tracing::debug!("the page did not take an event: {error}");
+        }
+    };
+    studio.compare(request, Box::new(sink))
+}
+
+#[tauri::command(async)]
+fn set_zoom(window: WebviewWindow, factor: f64) -> ApiResult<()> {
+    let (least, most) = ZOOM;
+    window.set_zoom(factor.clamp(least, most)).map_err(|e| {
+        ApiError::new(ErrorCode::Internal, format!("the page cannot be zoomed: {e}"), "")
+    })
 }
 
 #[tauri::command(async)]

@@ -44,3 +44,21 @@ pub(crate) fn save_file<R: Runtime>(app: &AppHandle<R>, name: &str) -> Option<Pa
         })
         .pop()
 }
+
+/// Lets the person choose where to save a file called `name` with `extension`.
+pub(crate) fn pick_save<R: Runtime>(
+    app: &AppHandle<R>,
+    name: &str,
+    extension: &str,
+) -> Option<PathBuf> {
+    if let Some(mut answer) = prepared() {
+        return answer.pop();
+    }
+    let safe: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || " -_".contains(c) { c } else { '-' })
+        .collect();
+    let dialog = app.dialog().file().set_file_name(format!("{}.{extension}", safe.trim()));
+    let path = dialog.blocking_save_file()?.into_path().ok()?;
+    Some(if path.extension().is_some() { path } else { path.with_extension(extension) })
+}

@@ -44,13 +44,28 @@ fn run() -> Result<()> {
     if let Err(error) = studio.start_next_run() {
         tracing::warn!("the next run in the queue could not be started: {error}");
     }
+    // What the window remembers belongs to the data folder whose characters it names.
+    let memory = studio.home().join("window");
+    let place = tauri_plugin_window_state::Builder::new()
+        .with_filename(memory.join("place.json").display().to_string());
     pictures::register(tauri::Builder::default(), &studio)
         .plugin(tauri_plugin_dialog::init())
-        .plugin(tauri_plugin_window_state::Builder::new().build())
+        .plugin(place.build())
         .manage(studio)
         .invoke_handler(commands::handler())
+        .setup(move |app| Ok(open_window(app, memory)?))
         .run(tauri::generate_context!())
         .context("running the window")
+}
+
+/// Opens the window of the configuration, with its own storage kept in `memory`.
+fn open_window(app: &tauri::App, memory: PathBuf) -> Result<()> {
+    std::fs::create_dir_all(&memory).context("creating the window's folder")?;
+    let config = app.config().app.windows.first().context("there is no window to open")?;
+    tauri::WebviewWindowBuilder::from_config(app.handle(), config)
+        .and_then(|window| window.data_directory(memory).build())
+        .context("opening the window")?;
+    Ok(())
 }
 
 /// Says in words what GTK would only panic about.

@@ -5,6 +5,7 @@
 //! | `character/<character id>/<picture id>` | one of a character's own |
 //! | `character/<character id>/<picture id>/whole` | the same before it was cut |
 //! | `chat/<picture id>` | one drawn in a chat or in the gallery |
+//! | `attached/<name>` | one that came with a message |
 //! | `run/<run id>/<file>` | a sample made while teaching |
 
 use std::{borrow::Cow, path::PathBuf};
@@ -36,6 +37,7 @@ fn find(studio: &Studio, path: &str) -> ApiResult<PathBuf> {
         ["character", character, picture] => studio.character_picture_file(character, picture),
         ["character", character, picture, "whole"] => studio.whole_picture_file(character, picture),
         ["chat", picture] => studio.drawn_picture_file(picture),
+        ["attached", name] => studio.attachment_file(name),
         ["run", run, name] => studio.run_sample_file(run, name),
         _ => Err(ApiError::new(ErrorCode::NotFound, "there is no such picture", "")),
     }

@@ -1,7 +1,54 @@
 //! Creating a character, chatting with it, coming back.
 
-use troupe_api::wire::{CharacterDraft, ChatEvent, MessageStatus, Regenerate};
+use std::sync::mpsc::channel;
+
+use troupe_api::{
+    Studio,
+    wire::{
+        CharacterDraft, ChatDetail, ChatEvent, ChatSettings, CompareEvent, CompareRequest,
+        CompareSide, ExportFormat, MessageItem, MessageStatus, PictureMode, Regenerate,
+        SamplingPreset, SendMessage,
+    },
+};
 use troupe_tests::{Scratch, reply, say};
+
+/// A character, a chat with it, and the studio that has both.
+fn begin(scratch: &Scratch) -> (Studio, ChatDetail) {
+    let studio = scratch.studio();
+    let id = studio.create_character(draft("Dot")).unwrap().id;
+    let chat = studio.create_chat(&id).unwrap();
+    (studio, chat)
+}
+
+/// Sends a request and waits for the reply.
+fn send(studio: &Studio, request: SendMessage) -> MessageItem {
+    let (sender, events) = channel();
+    studio.send_message(request, Box::new(move |event| sender.send(event).unwrap())).unwrap();
+    reply(&events.into_iter().collect::<Vec<_>>()).clone()
+}
+
+fn request(chat: &ChatDetail, text: &str) -> SendMessage {
+    SendMessage {
+        chat_id: chat.chat.id.clone(),
+        text: text.into(),
+        picture_mode: PictureMode::Never,
+        seed: Some(5),
+        ..Default::default()
+    }
+}
+
+/// Makes something of a message again and waits for it.
+fn again(studio: &Studio, id: &str, what: Regenerate) -> MessageItem {
+    let (sender, events) = channel();
+    let sink = Box::new(move |event| sender.send(event).unwrap());
+    studio.regenerate(id, what, Some(9), sink).unwrap();
+    reply(&events.into_iter().collect::<Vec<_>>()).clone()
+}
+
+fn texts(studio: &Studio, chat: &ChatDetail) -> Vec<String> {
+    let detail = studio.chat(&chat.chat.id).unwrap();
+    detail.messages.into_iter().map(|m| m.text).collect()
+}
 
 fn draft(name: &str) -> CharacterDraft {
     CharacterDraft {
@@ -101,6 +148,7 @@ fn stopping_keeps_what_was_written() {
         text: "Tell me everything.".into(),
         picture_mode: troupe_api::wire::PictureMode::Always,
         seed: Some(5),
+        ..Default::default()
     };
     let started = studio.send_message(request, sink).unwrap();
     studio.stop(&started.generation_id);
@@ -108,4 +156,222 @@ fn stopping_keeps_what_was_written() {
     assert_eq!(reply(&events).status, MessageStatus::Stopped);
     let events = say(&studio, &chat.chat.id, "And now?");
     assert_eq!(reply(&events).status, MessageStatus::Complete);
+}
+
+#[test]
+fn branches_deletions_and_pins_can_be_walked_and_undone() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let first = send(&studio, request(&chat, "Hello?"));
+    let second = send(&studio, request(&chat, "And now?"));
+
+    // Said anew: the old words stay as an alternative.
+    let said = first.parent_id.clone().unwrap();
+    let anew = SendMessage { branch_of: Some(said.clone()), ..request(&chat, "Good morning!") };
+    send(&studio, anew);
+    let detail = studio.chat(&chat.chat.id).unwrap();
+    assert_eq!(detail.messages[1].text, "Good morning!");
+    assert_eq!(detail.messages[1].alternatives.len(), 2);
+    assert_eq!(detail.messages.len(), 3, "the old answers are on the other branch");
+    let tree = studio.chat_tree(&chat.chat.id).unwrap();
+    assert_eq!(tree.len(), 7);
+
+    // Back to the old branch, whole.
+    assert_eq!(studio.select_alternative(&said).unwrap().messages.len(), 5);
+    // Branching off after the first answer hides what followed, without losing it.
+    assert_eq!(studio.branch_at(&first.id).unwrap().messages.len(), 3);
+    send(&studio, request(&chat, "Another way."));
+    assert_eq!(studio.chat(&chat.chat.id).unwrap().messages.len(), 5);
+    assert_eq!(studio.select_alternative(&second.id).unwrap().messages[4].id, second.id);
+
+    let before = texts(&studio, &chat);
+    studio.delete_message(&first.id).unwrap();
+    assert_eq!(texts(&studio, &chat), before[..2]);
+    studio.restore_message(&first.id).unwrap();
+    assert!(studio.chat(&chat.chat.id).unwrap().messages.iter().any(|m| m.id == first.id));
+    studio.pin_message(&first.id, true).unwrap();
+    drop(studio);
+    let detail = scratch.studio().chat(&chat.chat.id).unwrap();
+    assert!(detail.messages.iter().find(|m| m.id == first.id).unwrap().is_pinned);
+}
+
+#[test]
+fn a_reply_goes_on_where_it_ended_and_greetings_have_versions() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let first = send(&studio, request(&chat, "Hello?"));
+    studio.edit_message(&first.id, "Once there was").unwrap();
+    let more = again(&studio, &first.id, Regenerate::Continue);
+    assert_eq!(more.id, first.id);
+    assert!(more.text.starts_with("Once there was"), "{}", more.text);
+    assert!(more.text.len() > "Once there was".len());
+    assert_eq!(more.alternatives.len(), 1, "going on makes no new version");
+
+    let greeting = &chat.messages[0].id;
+    let other = again(&studio, greeting, Regenerate::Text);
+    assert_eq!((other.parent_id, other.alternatives.len()), (None, 2));
+    assert_eq!(studio.select_alternative(greeting).unwrap().messages[0].text, "Mind the trail.");
+    let said = first.parent_id.unwrap();
+    let error = studio.regenerate(&said, Regenerate::Text, None, Box::new(|_| {})).unwrap_err();
+    assert!(!error.hint.is_empty());
+}
+
+#[test]
+fn what_is_previewed_is_what_is_sent() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let settings = ChatSettings {
+        preset: SamplingPreset::Lively,
+        user_name: "Ines".into(),
+        author_note: "It rains.".into(),
+        ..Default::default()
+    };
+    studio.set_chat_settings(&chat.chat.id, &settings).unwrap();
+    let preview = studio.preview_prompt(&chat.chat.id, "Hello?").unwrap();
+    let counted: u32 = preview.parts.iter().map(|part| part.num_tokens).sum();
+    assert_eq!(counted, preview.num_tokens);
+    // The testkit's tokens are bytes.
+    assert_eq!(preview.num_tokens as usize, preview.prompt.len());
+    let message = send(&studio, request(&chat, "Hello?"));
+    let sent = studio.sent_prompts(&message.id).unwrap();
+    assert_eq!(sent.len(), 1);
+    assert_eq!((&sent[0].prompt, sent[0].num_tokens), (&preview.prompt, preview.num_tokens));
+    assert!(sent[0].prompt.contains("Ines") && sent[0].prompt.contains("[It rains.]"));
+    let used: serde_json::Value = serde_json::from_str(&sent[0].settings).unwrap();
+    assert_eq!(used["temperature"], 1.0);
+    assert_eq!(studio.chat(&chat.chat.id).unwrap().settings, settings);
+}
+
+#[test]
+fn pictures_come_when_they_are_wanted() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let say = |text: &str, picture_mode| {
+        send(&studio, SendMessage { picture_mode, ..request(&chat, text) }).picture.is_some()
+    };
+    assert!(!say("How are you?", PictureMode::OnRequest));
+    assert!(say("Show me a picture!", PictureMode::OnRequest));
+    assert!(!say("Show me a picture!", PictureMode::Never));
+    assert!(say("Let us go outside.", PictureMode::SceneChange));
+    let last = studio.chat(&chat.chat.id).unwrap().messages.pop().unwrap();
+    let kinds: Vec<String> =
+        studio.sent_prompts(&last.id).unwrap().into_iter().map(|s| s.kind).collect();
+    assert_eq!(kinds, ["text", "picture"]);
+}
+
+#[test]
+fn a_picture_is_asked_about_and_kept() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let image = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let name = studio.attach_picture(png.get_ref()).unwrap();
+    let asked = request(&chat, "What is this?");
+    let with = send(&studio, SendMessage { attachment: Some(name.clone()), ..asked.clone() });
+    // The question goes out as it is, behind the picture.
+    assert_eq!(studio.sent_prompts(&with.id).unwrap()[0].prompt, "What is this?");
+    let detail = studio.chat(&chat.chat.id).unwrap();
+    assert_eq!(detail.messages[1].attachment.as_ref(), Some(&name));
+    assert_eq!(image::open(studio.attachment_file(&name).unwrap()).unwrap().width(), 40);
+    assert!(studio.attachment_file("../troupe.db").is_err());
+    assert!(studio.attach_picture(b"no picture").is_err());
+    let gone = SendMessage { attachment: Some("gone.png".into()), ..asked };
+    assert!(studio.send_message(gone, Box::new(|_| {})).is_err());
+}
+
+#[test]
+fn two_characters_answer_the_same_on_the_same_seed() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let other = studio.create_character(draft("Lot")).unwrap().id;
+    let side =
+        |character_id: &str| CompareSide { character_id: character_id.into(), adapter: None };
+    let own = chat.chat.character_id.as_str();
+    let run = |sides: Vec<CompareSide>| {
+        let request = CompareRequest {
+            chat_id: chat.chat.id.clone(),
+            text: "Hello?".into(),
+            sides,
+            seed: Some(7),
+            with_pictures: true,
+        };
+        let (sender, events) = channel();
+        studio.compare(request, Box::new(move |event| sender.send(event).unwrap())).unwrap();
+        let events: Vec<CompareEvent> = events.into_iter().collect();
+        assert_eq!(events.last(), Some(&CompareEvent::Done));
+        let answer = |event| match event {
+            CompareEvent::SideDone { answer } => Some(answer),
+            _ => None,
+        };
+        events.into_iter().filter_map(answer).collect::<Vec<_>>()
+    };
+    let same = run(vec![side(own), side(own)]);
+    assert_eq!(same[0].text, same[1].text);
+    assert_eq!((same[0].seed, same[1].seed), (7, 7));
+    let pixels = |index: usize| {
+        let id = &same[index].picture.as_ref().unwrap().id;
+        image::open(studio.drawn_picture_file(id).unwrap()).unwrap().to_rgb8().into_raw()
+    };
+    assert_eq!(pixels(0), pixels(1));
+    let both = run(vec![side(own), side(&other)]);
+    assert_eq!(both[0].base_hash, both[1].base_hash);
+    assert_eq!((both[0].side, both[1].side), (0, 1));
+    assert_eq!(texts(&studio, &chat).len(), 1, "a comparison adds nothing to the chat");
+    let missing = CompareSide { adapter: Some("none".into()), ..side(own) };
+    let request = CompareRequest {
+        chat_id: chat.chat.id.clone(),
+        text: "Hello?".into(),
+        sides: vec![side(own), missing],
+        ..Default::default()
+    };
+    assert!(studio.compare(request, Box::new(|_| {})).is_err());
+}
+
+#[test]
+fn a_chat_is_exported_with_its_pictures() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    reply(&say(&studio, &chat.chat.id, "Hello?"));
+    for (format, name) in [
+        (ExportFormat::Markdown, "talk.md"),
+        (ExportFormat::Html, "talk.html"),
+        (ExportFormat::SillyTavern, "talk.jsonl"),
+    ] {
+        let path = scratch.path("out").join(name);
+        let outcome = studio.export_chat(&chat.chat.id, format, &path).unwrap();
+        assert_eq!((outcome.num_messages, outcome.num_pictures), (3, 1));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("Mind the trail.") && text.contains("Hello?"), "{name}");
+    }
+    let pictures = std::fs::read_dir(scratch.path("out").join("talk-pictures")).unwrap();
+    for picture in pictures {
+        assert_eq!(image::open(picture.unwrap().path()).unwrap().width(), 32);
+    }
+}
+
+#[test]
+fn a_panic_costs_one_reply_and_no_conversation() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let (sender, events) = channel();
+    let mut has_panicked = false;
+    let sink = Box::new(move |event| {
+        if matches!(event, ChatEvent::TextDelta { .. }) && !has_panicked {
+            has_panicked = true;
+            panic!("on purpose, in the middle of a reply");
+        }
+        sender.send(event).unwrap();
+    });
+    studio.send_message(request(&chat, "Hello?"), sink).unwrap();
+    let events: Vec<ChatEvent> = events.into_iter().collect();
+    let Some(ChatEvent::Failed { message: Some(message), error }) = events.last() else {
+        panic!("it ended with {:?}", events.last())
+    };
+    assert_eq!(message.status, MessageStatus::Failed);
+    assert!(!message.text.is_empty(), "what was written is kept");
+    assert!(!error.hint.is_empty());
+    // The engine is there for the next message, and the conversation is whole.
+    assert_eq!(send(&studio, request(&chat, "Again?")).status, MessageStatus::Complete);
+    assert_eq!(texts(&studio, &chat).len(), 5);
 }

@@ -103,6 +103,7 @@ pub fn say(studio: &Studio, chat_id: &str, text: &str) -> Vec<ChatEvent> {
         text: text.into(),
         picture_mode: PictureMode::Always,
         seed: Some(5),
+        ..SendMessage::default()
     };
     let (sender, events) = channel();
     let sink = Box::new(move |event| sender.send(event).unwrap());

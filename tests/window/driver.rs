@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    actions::{InputSource as _, KeyAction, KeyActions},
+    error::{CmdError, ErrorStatus},
+};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use troupe_tests::{PATIENCE, Scratch, program};
@@ -48,6 +52,10 @@ fn target_dir() -> PathBuf {
 fn studio() -> PathBuf {
     std::env::var_os("TROUPE_STUDIO")
         .map_or_else(|| program().with_file_name("troupe-studio"), PathBuf::from)
+}
+
+fn is_stale(error: &CmdError) -> bool {
+    matches!(error, CmdError::Standard(e) if e.error == ErrorStatus::StaleElementReference)
 }
 
 impl Window {
@@ -100,9 +108,17 @@ impl Window {
         }
     }
 
-    /// Clicks an element once it is there and enabled.
+    /// Clicks an element once it is there and enabled. One that is replaced between being found and
+    /// being clicked is looked for again.
     pub(crate) async fn click(&self, selector: &str) {
-        self.find(&format!("{selector}:not(:disabled)")).await.click().await.unwrap();
+        let (selector, started) = (format!("{selector}:not(:disabled)"), Instant::now());
+        loop {
+            match self.find(&selector).await.click().await {
+                Ok(()) => return,
+                Err(error) if is_stale(&error) && started.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{selector} could not be clicked: {error}"),
+            }
+        }
     }
 
     /// Chooses a character in the list of characters.
@@ -119,13 +135,60 @@ impl Window {
     }
 
     /// Presses a key where the focus is.
-    pub(crate) async fn press(&self, key: &str) {
+    pub(crate) async fn press_key(&self, key: &str) {
         self.client.active_element().await.unwrap().send_keys(key).await.unwrap();
     }
 
     /// Text of an element.
     pub(crate) async fn text(&self, selector: &str) -> String {
         self.find(selector).await.text().await.unwrap()
+    }
+
+    /// Waits until the text of an element is `wanted`.
+    pub(crate) async fn until_text(&self, selector: &str, wanted: &str) {
+        let started = Instant::now();
+        loop {
+            // An element may be replaced between being found and being read.
+            let text = self.find(selector).await.text().await.unwrap_or_default();
+            if text.trim() == wanted.trim() {
+                return;
+            }
+            if started.elapsed() > PATIENCE {
+                self.shot("failure").await;
+                panic!("{selector} says {text:?}, not {wanted:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Number of elements.
+    pub(crate) async fn count(&self, selector: &str) -> usize {
+        self.client.find_all(Locator::Css(selector)).await.unwrap().len()
+    }
+
+    /// An attribute of an element.
+    pub(crate) async fn attribute(&self, selector: &str, name: &str) -> String {
+        self.find(selector).await.attr(name).await.unwrap().unwrap_or_default()
+    }
+
+    /// Presses keys together, wherever the focus is.
+    pub(crate) async fn press(&self, keys: &[char]) {
+        let down = keys.iter().map(|&value| KeyAction::Down { value });
+        let up = keys.iter().rev().map(|&value| KeyAction::Up { value });
+        let actions = down.chain(up).fold(KeyActions::new("keys".into()), |all, one| all.then(one));
+        self.client.perform_actions(actions).await.unwrap();
+    }
+
+    /// Types a text, wherever the focus is.
+    pub(crate) async fn type_text(&self, text: &str) {
+        for letter in text.chars() {
+            self.press(&[letter]).await;
+        }
+    }
+
+    /// What a script answers.
+    pub(crate) async fn ask(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
     }
 
     /// Left and right edges of the text of `message`, and of `picture`.

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod chat;
 mod driver;
 
 use driver::{Window, by};
@@ -51,6 +52,7 @@ async fn a_message_gets_text_and_a_picture_that_survive_a_restart() {
 async fn a_character_is_written_and_kept() {
     let scratch = Scratch::new();
     let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-characters")).await;
     window.click(&by("new-character")).await;
     window.write(&by("field-name"), "Lotte 名前").await;
     window.write(&by("field-persona"), "A lighthouse keeper who is afraid of the dark.").await;
@@ -123,14 +125,14 @@ async fn a_character_with_pictures_is_authored_drawn_and_compared() {
     }
     let tile = |index: u32| format!("{}[data-index='{index}']", by("gallery-item"));
     window.click(&tile(1)).await;
-    window.press("f").await;
+    window.press_key("f").await;
     window.click(&by("gallery-favourites")).await;
     window.find(&format!("{}[data-count='1']", by("gallery-count"))).await;
     window.click(&by("gallery-favourites")).await;
     window.find(&format!("{}[data-count='2']", by("gallery-count"))).await;
     for index in [0, 1] {
         window.click(&tile(index)).await;
-        window.press(" ").await;
+        window.press_key(" ").await;
     }
     window.click(&by("gallery-compare")).await;
     window.find(&format!("{} {}", by("compare-dialog"), by("compare-slider"))).await;
@@ -148,4 +150,40 @@ async fn a_character_with_pictures_is_authored_drawn_and_compared() {
     let filter = troupe_api::wire::GalleryFilter { favourites: true, ..Default::default() };
     let favourites = studio.gallery(filter, 0, 10).unwrap();
     assert_eq!(favourites.items[0].prompt, "Lotte waves", "the older of the two");
+}
+
+#[tokio::test]
+async fn what_the_window_remembers_stays_with_its_data_folder() {
+    let first = Scratch::new();
+    let id = first.import("Dot");
+    let window = Window::open(&first, &first.model_dir()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-teach")).await;
+    window.find(&by("teach-start")).await;
+    window.close().await;
+
+    // The same character, as a bundled one would be, in another data folder.
+    let second = Scratch::new();
+    let (from, to) = (first.home().join("characters"), second.home().join("characters"));
+    copy(&from, &to);
+    let window = Window::open(&second, &second.model_dir()).await;
+    window.find(&by("welcome")).await;
+    window.close().await;
+
+    let window = Window::open(&first, &first.model_dir()).await;
+    window.find(&by("teach-start")).await;
+    window.close().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
 }

@@ -2,10 +2,13 @@
 import { getContext, setContext } from 'svelte';
 import type { ApiError } from './ipc/bindings/ApiError';
 import type { AppStatus } from './ipc/bindings/AppStatus';
+import type { ChatSummary } from './ipc/bindings/ChatSummary';
 import type { CharacterSummary } from './ipc/bindings/CharacterSummary';
 import { asApiError, type Client } from './ipc/client';
 
-export type Place = 'characters' | 'chat' | 'teach' | 'gallery';
+/** Places of the rail, in its order. A new one is a line here and a line in `components/views/places.ts`. */
+export const places = ['characters', 'teach', 'chat', 'gallery'] as const;
+export type Place = (typeof places)[number] | 'welcome';
 export type Theme = 'system' | 'light' | 'dark';
 export type Notice = {
   id: number;
@@ -16,6 +19,8 @@ export type Notice = {
 };
 
 const NOTICE_MS = 8000;
+/** Steps of the zoom, in percent. */
+export const zooms = [75, 90, 100, 110, 125, 150, 175, 200] as const;
 
 export class App {
   place = $state<Place>('characters');
@@ -26,6 +31,16 @@ export class App {
   status = $state<AppStatus | null>(null);
   notices = $state<Notice[]>([]);
   theme = $state<Theme>('system');
+  zoom = $state(100);
+  isPaletteOpen = $state(false);
+  isSheetOpen = $state(false);
+  isInspectorOpen = $state(localStorage.getItem('inspector') === 'yes');
+  /** Chats of the place that is open, for the palette; set by whoever shows them. */
+  chats = $state.raw<ChatSummary[]>([]);
+  /** What only the open place can do; it sets them while it is open. */
+  actions = $state.raw<{ newChat?: () => void; search?: () => void; openChat?: (id: string) => void }>({});
+  /** A chat to be opened as soon as the chat place is there. */
+  wantedChat = $state<string | null>(null);
   /** Called before the place or the character changes, so that nothing typed is lost. */
   beforeLeave: (() => Promise<void>) | null = null;
   #noticeId = 0;
@@ -34,6 +49,11 @@ export class App {
     const kept = localStorage.getItem('theme');
     if (kept === 'light' || kept === 'dark') this.theme = kept;
     this.applyTheme();
+    // Before the first paint: a view that appears and goes again steals clicks and the focus.
+    const place = localStorage.getItem('place');
+    if (places.some((known) => known === place)) this.place = place as Place;
+    const zoom = Number(localStorage.getItem('zoom'));
+    if (zooms.some((known) => known === zoom)) this.setZoom(zoom);
   }
 
   get character(): CharacterSummary | null {
@@ -46,6 +66,30 @@ export class App {
     this.applyTheme();
   }
 
+  /** Zooms the whole page, as a browser does. */
+  setZoom(percent: number): void {
+    this.zoom = percent;
+    localStorage.setItem('zoom', `${percent}`);
+    void this.attempt(async () => void (await this.client.setZoom(percent / 100)));
+  }
+
+  zoomBy(steps: number): void {
+    const at = zooms.findIndex((known) => known >= this.zoom);
+    this.setZoom(zooms[Math.max(0, Math.min(zooms.length - 1, at + steps))] ?? 100);
+  }
+
+  toggleInspector(): void {
+    this.isInspectorOpen = !this.isInspectorOpen;
+    localStorage.setItem('inspector', this.isInspectorOpen ? 'yes' : 'no');
+  }
+
+  /** Opens a chat from anywhere. */
+  async openChat(chat: { id: string; characterId: string }): Promise<void> {
+    this.wantedChat = chat.id;
+    await this.go('chat', chat.characterId);
+    if (this.actions.openChat) this.actions.openChat(chat.id);
+  }
+
   private applyTheme(): void {
     if (this.theme === 'system') delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = this.theme;
@@ -56,7 +100,7 @@ export class App {
     this.characterId = characterId;
     this.place = place;
     if (characterId) localStorage.setItem('character', characterId);
-    localStorage.setItem('place', place);
+    if (place !== 'welcome') localStorage.setItem('place', place);
   }
 
   async start(): Promise<void> {
@@ -64,8 +108,9 @@ export class App {
     const kept = localStorage.getItem('character');
     if (kept && this.characters.some((c) => c.id === kept)) {
       this.characterId = kept;
-      const place = localStorage.getItem('place');
-      if (place === 'chat' || place === 'teach' || place === 'gallery') this.place = place;
+    } else if (localStorage.getItem('place') === null && this.characters.length > 0) {
+      // Nothing was ever opened here: greet, and offer someone to talk with.
+      this.place = 'welcome';
     }
     await this.refreshStatus();
   }

@@ -1,7 +1,7 @@
 //! Helps for writing a character: token counts, versions, crops, captions, scenes out of chats.
 
 use troupe_character::{Character, Crop, Scene, Speaker, Turn, prompts, versions};
-use troupe_model::{config::ModelConfig, runtime};
+use troupe_model::config::ModelConfig;
 use troupe_store::{Message, MessageState, Role};
 
 use crate::{
@@ -47,14 +47,7 @@ impl Studio {
     /// # Errors
     /// When the base's tokenizer is missing or fails.
     pub fn count_tokens(&self, texts: &[String]) -> ApiResult<Vec<u32>> {
-        let known = &self.inner.tokenizer;
-        let tokenizer = match known.get() {
-            Some(tokenizer) => tokenizer,
-            None => {
-                let read = runtime::load_tokenizer(self.model_dir())?;
-                known.get_or_init(|| read)
-            }
-        };
+        let tokenizer = self.tokenizer()?;
         let count = |text: &String| Ok(tokenizer.encode(text)?.len() as u32);
         texts.iter().map(count).collect()
     }

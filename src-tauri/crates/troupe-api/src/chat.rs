@@ -1,33 +1,20 @@
-//! Chats: sending, generating, alternatives, and one-off questions and drawings.
+//! Chats: sending, alternatives, branches, and one-off questions and drawings.
 
-use std::{
-    ops::ControlFlow,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::HashMap, ops::ControlFlow};
 
 use image::RgbImage;
-use troupe_character::{
-    Character,
-    prompts::{self, HistoryTurn, RolePlay, ScenePicture},
-};
-use troupe_model::runtime::{
-    DrawEvent, DrawRequest, Finish, FlowSampling, Model, ReplyEvent, ReplyRequest, TextSampling,
-};
-use troupe_store::{Message, MessageState, NewMessage, NewPicture, Role};
+use troupe_model::runtime::{DrawEvent, DrawRequest, FlowSampling, ReplyRequest, TextSampling};
+use troupe_store::{Message, MessageState, NewMessage, Role};
 
 use crate::{
-    ModelSlot, Studio,
-    characters::adapter_dirs,
+    Studio,
     error::{ApiError, ApiResult, ErrorCode},
-    picture_file::{data_url, encode_png, origin_texts},
+    generate::{Draws, Generation, Writes, phase},
+    picture_file::{encode_png, origin_texts},
+    scene,
     wire::{
-        ChatDetail, ChatEvent, ChatSummary, DrawnPicture, MessageItem, MessageStatus, PictureMode,
-        Regenerate, SearchResult, SendMessage, Started,
+        ChatDetail, ChatEvent, ChatSettings, ChatSummary, MessageItem, MessageStatus, PhaseKind,
+        PictureMode, Regenerate, SearchResult, SendMessage, Started, TreeNode,
     },
 };
 
@@ -35,13 +22,13 @@ use crate::{
 pub type ChatSink = Box<dyn FnMut(ChatEvent) + Send>;
 
 /// Longest reply in tokens.
-const MAX_REPLY_TOKENS: usize = 160;
-/// Earlier turns that a prompt carries.
-const MAX_HISTORY_TURNS: usize = 6;
+pub(crate) const MAX_REPLY_TOKENS: usize = 160;
 /// Characters of a chat's title.
 const TITLE: usize = 48;
-/// A preview is sent with every so many steps.
-const PREVIEW_EVERY: usize = 2;
+/// Longest side of an attached picture that is kept.
+const ATTACHED: u32 = 1024;
+/// Characters of a message in the tree.
+const SNIPPET: usize = 64;
 
 /// An answer to a one-off question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,30 +54,41 @@ pub struct Drawn {
     pub adapter_hash: Option<String>,
 }
 
-/// What a generation makes.
-#[derive(Debug, Clone, Copy)]
-struct Parts {
-    text: bool,
-    picture: bool,
-}
-
-/// A generation, queued for the engine.
-struct Generation {
-    studio: Studio,
-    id: String,
-    reply_id: String,
-    parts: Parts,
-    seed: u32,
-    cancel: Arc<AtomicBool>,
-    sink: ChatSink,
-}
-
 fn summary(chat: troupe_store::Chat) -> ChatSummary {
     ChatSummary {
         id: chat.id,
         character_id: chat.character_id,
         title: chat.title,
         updated_ms: chat.updated_ms as f64,
+        is_pinned: chat.pinned_ms.is_some(),
+    }
+}
+
+/// How a chat is led. Settings that a newer version wrote and this one cannot read count as unset.
+pub(crate) fn settings(chat: &troupe_store::Chat) -> ChatSettings {
+    serde_json::from_str(&chat.settings).unwrap_or_else(|error| {
+        tracing::warn!("the settings of a chat are unreadable: {error}");
+        ChatSettings::default()
+    })
+}
+
+/// A message as it would be if it were saved.
+pub(crate) fn unsaved(new: NewMessage) -> Message {
+    Message {
+        id: String::new(),
+        chat_id: new.chat_id,
+        parent_id: new.parent_id,
+        role: new.role,
+        text: new.text,
+        state: new.state,
+        picture_id: None,
+        seed: None,
+        settings: None,
+        base_hash: None,
+        adapter_hash: None,
+        created_ms: 0,
+        pinned_ms: None,
+        attachment: new.attachment,
     }
 }
 
@@ -104,8 +102,12 @@ fn status(state: MessageState) -> MessageStatus {
 }
 
 fn title_of(text: &str) -> String {
+    shortened(text, TITLE)
+}
+
+fn shortened(text: &str, len: usize) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
-    match line.char_indices().nth(TITLE) {
+    match line.char_indices().nth(len) {
         Some((end, _)) => format!("{}…", line[..end].trim_end()),
         None => line.to_owned(),
     }
@@ -152,24 +154,47 @@ impl Studio {
             let store = self.store();
             (store.chat(chat_id)?, store.thread(chat_id)?)
         };
-        let messages =
-            thread.into_iter().map(|m| self.message_item(m)).collect::<ApiResult<_>>()?;
-        Ok(ChatDetail { chat: summary(chat), messages })
+        let messages = self.message_items(chat_id, thread)?;
+        Ok(ChatDetail { settings: settings(&chat), chat: summary(chat), messages })
     }
 
-    fn message_item(&self, message: Message) -> ApiResult<MessageItem> {
+    /// Messages of one chat for the window, in a fixed number of queries.
+    fn message_items(&self, chat_id: &str, thread: Vec<Message>) -> ApiResult<Vec<MessageItem>> {
+        let (tree, pictures) = {
+            let store = self.store();
+            (store.tree(chat_id)?, store.chat_pictures(chat_id)?)
+        };
+        let mut siblings: HashMap<Option<String>, Vec<String>> = HashMap::new();
+        for message in tree {
+            siblings.entry(message.parent_id).or_default().push(message.id);
+        }
+        let pictures: HashMap<String, _> =
+            pictures.into_iter().map(|p| (p.id.clone(), p)).collect();
+        let item = |message: Message| MessageItem {
+            alternatives: siblings.get(&message.parent_id).cloned().unwrap_or_default(),
+            picture: message
+                .picture_id
+                .as_ref()
+                .and_then(|id| Some(self.drawn(pictures.get(id)?.clone()))),
+            is_user: message.role == Role::User,
+            status: status(message.state),
+            adapter_hash: message.adapter_hash,
+            base_hash: message.base_hash,
+            seed: message.seed.map(|s| s as f64),
+            created_ms: message.created_ms as f64,
+            is_pinned: message.pinned_ms.is_some(),
+            attachment: message.attachment,
+            parent_id: message.parent_id,
+            text: message.text,
+            id: message.id,
+        };
+        Ok(thread.into_iter().map(item).collect())
+    }
+
+    pub(crate) fn message_item(&self, message: Message) -> ApiResult<MessageItem> {
         let store = self.store();
         let picture = match &message.picture_id {
-            Some(id) => {
-                let p = store.picture(id)?;
-                Some(DrawnPicture {
-                    id: p.id,
-                    prompt: p.prompt,
-                    seed: p.seed as f64,
-                    base_hash: p.base_hash,
-                    adapter_hash: p.adapter_hash,
-                })
-            }
+            Some(id) => Some(self.drawn(store.picture(id)?)),
             None => None,
         };
         let alternatives = store.alternatives(&message.id)?.into_iter().map(|m| m.id).collect();
@@ -177,7 +202,11 @@ impl Studio {
             is_user: message.role == Role::User,
             status: status(message.state),
             adapter_hash: message.adapter_hash,
+            base_hash: message.base_hash,
             seed: message.seed.map(|s| s as f64),
+            created_ms: message.created_ms as f64,
+            is_pinned: message.pinned_ms.is_some(),
+            attachment: message.attachment,
             parent_id: message.parent_id,
             text: message.text,
             id: message.id,
@@ -186,7 +215,7 @@ impl Studio {
         })
     }
 
-    fn message_by_id(&self, id: &str) -> ApiResult<MessageItem> {
+    pub(crate) fn message_by_id(&self, id: &str) -> ApiResult<MessageItem> {
         let message = self.store().message(id)?;
         self.message_item(message)
     }
@@ -228,6 +257,139 @@ impl Studio {
         self.chat(&chat_id)
     }
 
+    /// Ends the shown thread in a message, so that what is said next branches off there.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn branch_at(&self, message_id: &str) -> ApiResult<ChatDetail> {
+        let chat_id = {
+            let store = self.store();
+            store.branch_at(message_id)?;
+            store.message(message_id)?.chat_id
+        };
+        self.chat(&chat_id)
+    }
+
+    /// Hides a message and all that follow it; it can be restored.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn delete_message(&self, message_id: &str) -> ApiResult<ChatDetail> {
+        let chat_id = {
+            let store = self.store();
+            store.delete_message(message_id)?;
+            store.message(message_id)?.chat_id
+        };
+        self.chat(&chat_id)
+    }
+
+    /// Brings a deleted message back, with what followed it.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn restore_message(&self, message_id: &str) -> ApiResult<ChatDetail> {
+        let chat_id = {
+            let store = self.store();
+            store.restore_message(message_id)?;
+            store.message(message_id)?.chat_id
+        };
+        self.chat(&chat_id)
+    }
+
+    /// Marks a message to be found again and always sent, or no longer.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn pin_message(&self, message_id: &str, is_pinned: bool) -> ApiResult<MessageItem> {
+        self.store().pin_message(message_id, is_pinned)?;
+        self.message_by_id(message_id)
+    }
+
+    /// Keeps a chat at the top of lists, or no longer.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn pin_chat(&self, chat_id: &str, is_pinned: bool) -> ApiResult<()> {
+        Ok(self.store().pin_chat(chat_id, is_pinned)?)
+    }
+
+    /// Sets how a chat is led.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn set_chat_settings(&self, chat_id: &str, settings: &ChatSettings) -> ApiResult<()> {
+        let text = serde_json::to_string(settings).unwrap_or_default();
+        Ok(self.store().set_chat_settings(chat_id, &text)?)
+    }
+
+    /// All messages of a chat as a tree, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn chat_tree(&self, chat_id: &str) -> ApiResult<Vec<TreeNode>> {
+        let node = |message: Message| TreeNode {
+            snippet: shortened(&message.text, SNIPPET),
+            is_user: message.role == Role::User,
+            has_picture: message.picture_id.is_some(),
+            is_pinned: message.pinned_ms.is_some(),
+            parent_id: message.parent_id,
+            id: message.id,
+        };
+        Ok(self.store().tree(chat_id)?.into_iter().map(node).collect())
+    }
+
+    /// Keeps a picture to go with a message; the result is its name.
+    ///
+    /// # Errors
+    /// When it is no picture that can be read, or cannot be written.
+    pub fn attach_picture(&self, bytes: &[u8]) -> ApiResult<String> {
+        let image = image::load_from_memory(bytes).map_err(|e| {
+            let message = format!("this is no picture that can be read: {e}");
+            ApiError::new(ErrorCode::BadRequest, message, "Choose a PNG, JPEG or WebP file.")
+        })?;
+        let is_large = image.width().max(image.height()) > ATTACHED;
+        let image = if is_large { image.thumbnail(ATTACHED, ATTACHED) } else { image };
+        let png = encode_png(&image.to_rgb8(), &[])?;
+        let name = format!("{}.png", uuid::Uuid::now_v7());
+        crate::write_atomic(&self.attachments_dir().join(&name), &png)?;
+        Ok(name)
+    }
+
+    fn attachments_dir(&self) -> std::path::PathBuf {
+        self.home().join("attachments")
+    }
+
+    /// File of an attached picture.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn attachment_file(&self, name: &str) -> ApiResult<std::path::PathBuf> {
+        let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+            && !name.contains("..");
+        let path = self.attachments_dir().join(name);
+        if safe && path.is_file() {
+            return Ok(path);
+        }
+        let hint = "It may have been removed from the data folder.";
+        Err(ApiError::new(
+            ErrorCode::NotFound,
+            format!("there is no attached picture {name}"),
+            hint,
+        ))
+    }
+
+    pub(crate) fn attachment(&self, name: &str) -> ApiResult<RgbImage> {
+        let bytes = std::fs::read(self.attachment_file(name)?).map_err(|e| {
+            let message = format!("an attached picture cannot be read: {e}");
+            ApiError::new(ErrorCode::Storage, message, "Attach it again.")
+        })?;
+        let image = image::load_from_memory(&bytes).map_err(|e| {
+            let message = format!("an attached picture is damaged: {e}");
+            ApiError::new(ErrorCode::Storage, message, "Attach it again.")
+        })?;
+        Ok(image.to_rgb8())
+    }
+
     /// Changes a message's text in place.
     ///
     /// # Errors
@@ -246,13 +408,19 @@ impl Studio {
     /// # Errors
     /// When the database cannot be read.
     pub fn search_chats(&self, words: &str, chat_id: Option<&str>) -> ApiResult<Vec<SearchResult>> {
-        let hits = self.store().search(words, chat_id, 50)?;
-        let result = |hit: troupe_store::SearchHit| SearchResult {
-            chat_id: hit.message.chat_id,
-            message_id: hit.message.id,
-            snippet: hit.snippet,
-        };
-        Ok(hits.into_iter().map(result).collect())
+        let store = self.store();
+        let mut results = Vec::new();
+        for hit in store.search(words, chat_id, 50)? {
+            let chat = store.chat(&hit.message.chat_id)?;
+            results.push(SearchResult {
+                chat_id: chat.id,
+                chat_title: chat.title,
+                character_id: chat.character_id,
+                message_id: hit.message.id,
+                snippet: hit.snippet,
+            });
+        }
+        Ok(results)
     }
 
     /// Says something and lets the character answer. Returns at once; `sink` hears the rest.
@@ -267,29 +435,43 @@ impl Studio {
                 "Write something first.",
             ));
         }
+        if let Some(name) = &request.attachment {
+            self.attachment_file(name)?;
+        }
+        let text = request.text.trim();
         let (user, reply) = {
             let store = self.store();
             let chat = store.chat(&request.chat_id)?;
             let is_first = store.thread(&chat.id)?.iter().all(|m| m.role == Role::Character);
-            let parent = request.parent_id.or(chat.active_leaf);
-            let text = request.text.trim();
-            let user = store.add_message(&NewMessage::user(&chat.id, parent.as_deref(), text))?;
+            let parent = match &request.branch_of {
+                Some(id) => store.message(id)?.parent_id,
+                None => request.parent_id.or(chat.active_leaf),
+            };
+            let attachment = request.attachment.clone();
+            let new = NewMessage::user(&chat.id, parent.as_deref(), text);
+            let user = store.add_message(&NewMessage { attachment, ..new })?;
             if is_first {
                 store.rename_chat(&chat.id, &title_of(text))?;
             }
             let reply = store.add_message(&NewMessage::reply(&chat.id, &user.id))?;
             (user, reply)
         };
-        let parts = Parts { text: true, picture: request.picture_mode == PictureMode::Always };
-        let generation_id = self.generate(&reply.id, parts, request.seed, sink)?;
+        let draws = match request.picture_mode {
+            PictureMode::Always => Draws::Always,
+            PictureMode::SceneChange => Draws::WhenSceneChanges,
+            PictureMode::OnRequest if scene::asks_for_picture(text) => Draws::Always,
+            PictureMode::OnRequest | PictureMode::Never => Draws::Never,
+        };
+        let generation_id = self.generate(&reply.id, Writes::Reply, draws, request.seed, sink)?;
         let user_message = Some(self.message_item(user)?);
         Ok(Started { generation_id, user_message, reply: self.message_item(reply)? })
     }
 
-    /// Makes a reply again, or only its picture. `sink` hears the rest.
+    /// Makes a reply or greeting again, or only its picture, or more of its text. `sink` hears the
+    /// rest.
     ///
     /// # Errors
-    /// When the message does not exist or is not a reply to anything.
+    /// When the message does not exist or is the person's own.
     pub fn regenerate(
         &self,
         message_id: &str,
@@ -300,34 +482,48 @@ impl Studio {
         let target = {
             let store = self.store();
             let message = store.message(message_id)?;
-            let (Role::Character, Some(parent)) = (message.role, &message.parent_id) else {
-                let hint = "Only replies can be made again.";
-                return Err(ApiError::new(ErrorCode::BadRequest, "this is no reply", hint));
-            };
+            if message.role != Role::Character {
+                let hint = "Edit it instead; the character then answers anew.";
+                let text = "what you said cannot be made again";
+                return Err(ApiError::new(ErrorCode::BadRequest, text, hint));
+            }
             match what {
                 Regenerate::Picture => message,
+                Regenerate::Continue => {
+                    store.set_text(message_id, &message.text, MessageState::Streaming)?;
+                    store.message(message_id)?
+                }
                 Regenerate::Text | Regenerate::Both => {
-                    store.add_message(&NewMessage::reply(&message.chat_id, parent))?
+                    let new = NewMessage::reply(&message.chat_id, "");
+                    store.add_message(&NewMessage { parent_id: message.parent_id, ..new })?
                 }
             }
         };
-        let parts = Parts { text: what != Regenerate::Picture, picture: what != Regenerate::Text };
-        let generation_id = self.generate(&target.id, parts, seed, sink)?;
+        let (writes, draws) = match what {
+            Regenerate::Text => (Writes::Reply, Draws::Never),
+            Regenerate::Picture => (Writes::Nothing, Draws::Always),
+            Regenerate::Both => (Writes::Reply, Draws::Always),
+            Regenerate::Continue => (Writes::Continuation, Draws::Never),
+        };
+        let generation_id = self.generate(&target.id, writes, draws, seed, sink)?;
         Ok(Started { generation_id, user_message: None, reply: self.message_item(target)? })
     }
 
     fn generate(
         &self,
         reply_id: &str,
-        parts: Parts,
+        writes: Writes,
+        draws: Draws,
         seed: Option<u32>,
-        sink: ChatSink,
+        mut sink: ChatSink,
     ) -> ApiResult<String> {
         let id = uuid::Uuid::new_v4().to_string();
+        sink(phase(PhaseKind::Waiting, None));
         let generation = Generation {
             studio: self.clone(),
             reply_id: reply_id.into(),
-            parts,
+            writes,
+            draws,
             seed: seed.unwrap_or_else(random_seed),
             cancel: self.register(&id),
             sink,
@@ -336,7 +532,9 @@ impl Studio {
         let queued = self.engine().submit(move |slot| generation.run(slot));
         if let Err(error) = queued {
             self.unregister(&id);
-            self.store().set_text(reply_id, "", MessageState::Failed)?;
+            let store = self.store();
+            let text = store.message(reply_id)?.text;
+            store.set_text(reply_id, &text, MessageState::Failed)?;
             return Err(error);
         }
         Ok(id)
@@ -402,227 +600,4 @@ impl Studio {
             })
         })
     }
-
-    /// The model with the newest adapter of the character in `dir`.
-    pub(crate) fn model_for<'a>(
-        &self,
-        slot: &'a mut ModelSlot,
-        dir: &Path,
-        phase: &mut dyn FnMut(&str),
-    ) -> ApiResult<&'a Model> {
-        let adapter = adapter_dirs(dir).into_iter().next();
-        slot.ensure(self.model_dir(), &self.load_options(), adapter.as_deref(), phase)
-    }
-}
-
-impl Generation {
-    fn run(mut self, slot: &mut ModelSlot) {
-        let result = self.make(slot);
-        self.studio.unregister(&self.id);
-        let message = self.studio.message_by_id(&self.reply_id);
-        let last = match (result, message) {
-            (Ok(()), Ok(message)) => ChatEvent::Done { message },
-            (Err(error), message) => {
-                tracing::error!("a reply failed: {error}");
-                self.keep_what_there_is();
-                let message = self.studio.message_by_id(&self.reply_id).ok().or(message.ok());
-                ChatEvent::Failed { message, error }
-            }
-            (Ok(()), Err(error)) => ChatEvent::Failed { message: None, error },
-        };
-        (self.sink)(last);
-    }
-
-    /// Marks a half-written reply as failed without losing its text.
-    fn keep_what_there_is(&self) {
-        let store = self.studio.store();
-        let kept = store.message(&self.reply_id).and_then(|m| match m.state {
-            MessageState::Streaming => store.set_text(&m.id, &m.text, MessageState::Failed),
-            _ => Ok(()),
-        });
-        if let Err(error) = kept {
-            tracing::error!("the failed reply could not be marked: {error}");
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
-    }
-
-    fn make(&mut self, slot: &mut ModelSlot) -> ApiResult<()> {
-        let (chat, thread) = {
-            let store = self.studio.store();
-            let reply = store.message(&self.reply_id)?;
-            (store.chat(&reply.chat_id)?, store.thread_to(&self.reply_id)?)
-        };
-        let character = self.studio.library().load(&chat.character_id)?;
-        let studio = self.studio.clone();
-        let model = studio.model_for(slot, &character.dir, &mut |label| {
-            (self.sink)(ChatEvent::Phase { label: label.into() });
-        })?;
-        if self.parts.text {
-            self.write_text(model, &character, &thread)?;
-        }
-        if self.parts.picture && !self.is_cancelled() {
-            self.draw_picture(model, &character, &thread)?;
-        }
-        Ok(())
-    }
-
-    fn write_text(
-        &mut self,
-        model: &Model,
-        character: &Character,
-        thread: &[Message],
-    ) -> ApiResult<()> {
-        let prompt = reply_prompt(character, thread);
-        let request = ReplyRequest {
-            picture: None,
-            prompt,
-            sampling: TextSampling { seed: u64::from(self.seed), ..TextSampling::default() },
-            max_tokens: MAX_REPLY_TOKENS,
-        };
-        let settings = serde_json::to_string(&request.sampling).unwrap_or_default();
-        self.studio.store().set_origin(
-            &self.reply_id,
-            i64::from(self.seed),
-            &settings,
-            model.base_hash(),
-            model.adapter_hash(),
-        )?;
-        let (mut text, mut failed) = (String::new(), None);
-        let reply = model.reply(&request, &mut |event| {
-            match event {
-                ReplyEvent::Prefilling { num_tokens } => {
-                    (self.sink)(ChatEvent::Phase { label: format!("Reading {num_tokens} tokens") });
-                }
-                ReplyEvent::Text { delta } => {
-                    text.push_str(delta);
-                    let shown = text.trim_start();
-                    let store = self.studio.store();
-                    if let Err(error) =
-                        store.set_text(&self.reply_id, shown, MessageState::Streaming)
-                    {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                    drop(store);
-                    let message_id = self.reply_id.clone();
-                    (self.sink)(ChatEvent::TextDelta { message_id, delta: delta.into() });
-                }
-            }
-            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        let state = match reply.finish {
-            Finish::Cancelled => MessageState::Stopped,
-            Finish::Complete | Finish::MaxTokens | Finish::Stop => MessageState::Complete,
-        };
-        self.studio.store().set_text(&self.reply_id, &reply.text, state)?;
-        let message = self.studio.message_by_id(&self.reply_id)?;
-        (self.sink)(ChatEvent::TextDone { message });
-        Ok(())
-    }
-
-    fn draw_picture(
-        &mut self,
-        model: &Model,
-        character: &Character,
-        thread: &[Message],
-    ) -> ApiResult<()> {
-        let reply = self.studio.store().message(&self.reply_id)?;
-        let user = thread.iter().rev().find(|m| m.role == Role::User);
-        let prompt = prompts::scene_picture(&ScenePicture {
-            description: &character.description(),
-            user: user.map_or("", |m| m.text.as_str()),
-            response: &reply.text,
-        });
-        let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
-        let request = DrawRequest { prompt, reference: None, flow };
-        let (mut started, message_id) = (Instant::now(), self.reply_id.clone());
-        let drawing = model.draw(&request, &mut |event| {
-            match event {
-                DrawEvent::Prefilling { .. } => {
-                    (self.sink)(ChatEvent::Phase { label: "Preparing the picture".into() });
-                    started = Instant::now();
-                }
-                DrawEvent::Step { step, num_steps, preview } => {
-                    let left = (num_steps - step) as f64;
-                    let eta_secs = started.elapsed().as_secs_f64() / step as f64 * left;
-                    let preview = preview.filter(|_| step % PREVIEW_EVERY == 0).and_then(data_url);
-                    (self.sink)(ChatEvent::PictureProgress {
-                        message_id: message_id.clone(),
-                        step: step as u32,
-                        num_steps: num_steps as u32,
-                        eta_secs,
-                        preview,
-                    });
-                }
-            }
-            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if drawing.finish == Finish::Cancelled {
-            return Ok(()); // a half-drawn picture is not kept
-        }
-        self.keep_picture(model, character, &request, &drawing.image)?;
-        let message = self.studio.message_by_id(&self.reply_id)?;
-        (self.sink)(ChatEvent::PictureDone { message });
-        Ok(())
-    }
-
-    /// Writes the file, then the record, then the link from the message.
-    fn keep_picture(
-        &self,
-        model: &Model,
-        character: &Character,
-        request: &DrawRequest,
-        image: &RgbImage,
-    ) -> ApiResult<()> {
-        let png = encode_png(image, &origin_texts(&request.prompt, &request.flow, model))?;
-        let file = format!("{}.png", uuid::Uuid::now_v7());
-        crate::write_atomic(&self.studio.pictures_dir().join(&file), &png)?;
-        let store = self.studio.store();
-        let picture = store.add_picture(&NewPicture {
-            character_id: character.id.clone(),
-            file,
-            prompt: request.prompt.clone(),
-            seed: i64::from(self.seed),
-            settings: serde_json::to_string(&request.flow).unwrap_or_default(),
-            base_hash: model.base_hash().into(),
-            adapter_hash: model.adapter_hash().map(Into::into),
-            ..NewPicture::default()
-        })?;
-        Ok(store.set_message_picture(&self.reply_id, &picture.id)?)
-    }
-}
-
-/// The prompt of the reply at the end of `thread`: the last user line, with earlier turns as history.
-fn reply_prompt(character: &Character, thread: &[Message]) -> String {
-    let earlier = &thread[..thread.len().saturating_sub(1)];
-    let (user, before) = match earlier.split_last() {
-        Some((last, before)) if last.role == Role::User => (last.text.as_str(), before),
-        _ => ("", earlier),
-    };
-    // The greeting is told as the opening, not as history.
-    let before = match before.split_first() {
-        Some((first, rest)) if first.role == Role::Character => rest,
-        _ => before,
-    };
-    let recent = &before[before.len().saturating_sub(MAX_HISTORY_TURNS)..];
-    let history: Vec<HistoryTurn> = recent
-        .iter()
-        .map(|m| HistoryTurn {
-            role: if m.role == Role::User { "user" } else { "machine" },
-            text: &m.text,
-        })
-        .collect();
-    prompts::role_play(&RolePlay {
-        description: &character.description(),
-        opening: &character.greeting,
-        history: &history,
-        user,
-        name: character.prompt_name(),
-    })
 }

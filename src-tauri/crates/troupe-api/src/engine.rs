@@ -22,6 +22,11 @@ use crate::{
 /// Pieces of work that may wait.
 const QUEUE: usize = 16;
 
+/// Said while the base is being loaded.
+pub(crate) const LOADING_BASE: &str = "Loading the base model";
+/// Said while an adapter is being loaded.
+pub(crate) const LOADING_ADAPTER: &str = "Loading what the character learned";
+
 /// A piece of work.
 type Work = Box<dyn FnOnce(&mut ModelSlot) + Send>;
 
@@ -70,7 +75,7 @@ impl ModelSlot {
             Some(loaded) if loaded.dir == dir => loaded,
             other => {
                 drop(other); // frees its memory before the next one takes any
-                phase("Loading the base model");
+                phase(LOADING_BASE);
                 Loaded { model: Model::load(dir, options)?, dir: dir.to_path_buf(), adapter: None }
             }
         };
@@ -79,7 +84,7 @@ impl ModelSlot {
             loaded.adapter = None;
             match adapter {
                 Some(path) => {
-                    phase("Loading what the character learned");
+                    phase(LOADING_ADAPTER);
                     loaded.model.attach(path)?;
                 }
                 None => loaded.model.detach()?,

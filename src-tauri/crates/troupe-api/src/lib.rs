@@ -6,14 +6,21 @@
 mod authoring;
 mod characters;
 mod chat;
+mod compare;
 mod drawing;
 mod engine;
 pub mod error;
+mod export;
 mod gallery;
+mod generate;
+mod memory;
 mod picture_file;
+mod prompting;
+mod scene;
 mod sprites;
 mod training;
 pub mod wire;
+mod wire_chat;
 
 use std::{
     collections::HashMap,
@@ -29,6 +36,7 @@ use troupe_model::{runtime::LoadOptions, tokens::TextTokenizer};
 use troupe_store::Store;
 
 pub use chat::{Asked, ChatSink, Drawn};
+pub use compare::CompareSink;
 pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCode};
@@ -173,6 +181,10 @@ impl Studio {
             model_dir: self.model_dir().display().to_string(),
             problem: config.err().map(|e| e.to_string()),
             model: self.engine().loaded(),
+            resident_mb: memory::resident_mb(),
+            available_mb: memory::available_mb(),
+            num_connections: memory::num_connections(),
+            teaching: self.teaching(),
         }
     }
 

@@ -14,7 +14,7 @@ use troupe_train::{
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
-    now_ms,
+    memory, now_ms,
     wire::{
         CurvePoint, FindingItem, KindItem, RecipeItem, RunDetail, RunSummary, SampleItem,
         StartTraining, TrainingPlan,
@@ -179,12 +179,29 @@ impl Studio {
         })
     }
 
+    /// Frees the chat's model when a run would not fit beside it. The next message loads it again.
+    fn make_room(&self) -> ApiResult<()> {
+        let is_tight = memory::available_mb().is_some_and(|available| available < MEMORY_MB);
+        if is_tight && self.engine().loaded().is_some() {
+            tracing::info!("memory is tight: the chat's model makes room for teaching");
+            self.engine().submit(|slot| slot.unload())?;
+        }
+        Ok(())
+    }
+
     /// Findings about a character in plain words.
     ///
     /// # Errors
     /// When the character does not exist.
     pub fn check_character(&self, wanted: &str) -> ApiResult<Vec<FindingItem>> {
         Ok(findings(&self.library().load(wanted)?))
+    }
+
+    /// Who is being taught now.
+    pub(crate) fn teaching(&self) -> Option<crate::wire::TeachingNow> {
+        let run = RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on)?;
+        let file = run_file(&run).ok()?;
+        Some(crate::wire::TeachingNow { run_id: run.id(), character_name: file.character_name })
     }
 
     /// The run that is on now.
@@ -235,6 +252,7 @@ impl Studio {
         }
         self.refuse_when_busy()?;
         let run = RunFolder::open(&self.create_run(request)?)?;
+        self.make_room()?;
         self.spawn(&run)?;
         summary(&run)
     }
@@ -326,6 +344,7 @@ impl Studio {
             return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
         }
         self.refuse_when_busy()?;
+        self.make_room()?;
         self.spawn(&run)?;
         leave_queue(&run);
         summary(&run)

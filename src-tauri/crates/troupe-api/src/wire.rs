@@ -7,6 +7,10 @@ mod teaching;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+pub use crate::wire_chat::{
+    ChatSettings, CompareAnswer, CompareEvent, CompareRequest, CompareSide, ExportFormat,
+    ExportOutcome, PhaseKind, PromptPart, PromptReport, SamplingPreset, SentPrompt, TreeNode,
+};
 pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
 pub use gallery::{
     AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
@@ -29,6 +33,25 @@ pub struct AppStatus {
     pub model: Option<LoadedModel>,
     /// Why the base cannot be used, if so.
     pub problem: Option<String>,
+    /// Memory that the program holds, where the system tells.
+    pub resident_mb: Option<f64>,
+    /// Memory that is free for more, where the system tells.
+    pub available_mb: Option<f64>,
+    /// Network connections that the program has open, where the system tells.
+    pub num_connections: Option<u32>,
+    /// Who is being taught now.
+    pub teaching: Option<TeachingNow>,
+}
+
+/// A run that is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct TeachingNow {
+    /// The run.
+    pub run_id: String,
+    /// Who is taught.
+    pub character_name: String,
 }
 
 /// The loaded base and adapter.
@@ -249,6 +272,8 @@ pub struct ChatSummary {
     pub title: String,
     /// Last change, milliseconds since 1970.
     pub updated_ms: f64,
+    /// Kept at the top.
+    pub is_pinned: bool,
 }
 
 /// How far a message is.
@@ -306,6 +331,14 @@ pub struct MessageItem {
     pub adapter_hash: Option<String>,
     /// Seed that it was made with.
     pub seed: Option<f64>,
+    /// Hash of the base that wrote it.
+    pub base_hash: Option<String>,
+    /// Creation time, milliseconds since 1970.
+    pub created_ms: f64,
+    /// Marked to be found again; always sent.
+    pub is_pinned: bool,
+    /// Name of a picture that came with it.
+    pub attachment: Option<String>,
 }
 
 /// A chat with the thread that is shown.
@@ -317,6 +350,8 @@ pub struct ChatDetail {
     pub chat: ChatSummary,
     /// The thread, first message first.
     pub messages: Vec<MessageItem>,
+    /// How it is led.
+    pub settings: ChatSettings,
 }
 
 /// When a reply gets a picture.
@@ -327,12 +362,16 @@ pub enum PictureMode {
     /// With every reply.
     #[default]
     Always,
-    /// Only when asked for.
+    /// When the reply goes somewhere else, or after a while.
+    SceneChange,
+    /// When the message asks for one.
+    OnRequest,
+    /// Only by the button of a message.
     Never,
 }
 
 /// A request to say something.
-#[derive(Debug, Clone, PartialEq, Deserialize, TS)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct SendMessage {
@@ -349,6 +388,12 @@ pub struct SendMessage {
     /// Seed; drawn when absent.
     #[serde(default)]
     pub seed: Option<u32>,
+    /// The message that this one is an alternative of.
+    #[serde(default)]
+    pub branch_of: Option<String>,
+    /// Name of a picture to go with it, as attaching gave it.
+    #[serde(default)]
+    pub attachment: Option<String>,
 }
 
 /// What to make again.
@@ -362,6 +407,8 @@ pub enum Regenerate {
     Picture,
     /// Both, as a new alternative.
     Both,
+    /// More text at the end of this message.
+    Continue,
 }
 
 /// What a generation tells its watcher.
@@ -373,6 +420,10 @@ pub enum ChatEvent {
     Phase {
         /// The words.
         label: String,
+        /// What.
+        kind: PhaseKind,
+        /// Tokens being read.
+        num_tokens: Option<u32>,
     },
     /// More text.
     TextDelta {
@@ -438,6 +489,10 @@ pub struct Started {
 pub struct SearchResult {
     /// The chat.
     pub chat_id: String,
+    /// Its title.
+    pub chat_title: String,
+    /// Whom it is with.
+    pub character_id: String,
     /// The message.
     pub message_id: String,
     /// The text around the words, which stand between `[` and `]`.

@@ -137,6 +137,7 @@ impl Session<'_> {
             text: text.into(),
             picture_mode,
             seed: self.arguments.seed,
+            ..SendMessage::default()
         };
         let (sender, events) = channel();
         // Events that nobody waits for any more are dropped.
@@ -149,7 +150,7 @@ impl Session<'_> {
                 self.output.json(&without_preview(&event));
             }
             match event {
-                ChatEvent::Phase { label } => bar.set_message(label),
+                ChatEvent::Phase { label, .. } => bar.set_message(label),
                 ChatEvent::TextDelta { delta, .. } if !self.output.json => {
                     let start = if begun { String::new() } else { format!("{}: ", self.name) };
                     let delta = if begun { delta.as_str() } else { delta.trim_start() };

@@ -597,8 +597,24 @@ impl Model {
         request: &ReplyRequest,
         on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
     ) -> ModelResult<Reply> {
+        let mut reply = self.reply_from(request, "", on)?;
+        reply.text = reply.text.trim().to_owned();
+        Ok(reply)
+    }
+
+    /// Goes on with a reply that has `begun`. The result is the new part alone, untrimmed.
+    ///
+    /// # Errors
+    /// When the prompt is too long or the network fails.
+    pub fn reply_from(
+        &self,
+        request: &ReplyRequest,
+        begun: &str,
+        on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
+    ) -> ModelResult<Reply> {
         let (ids, _) = self.tokenizer.text_block(TextRole::Prompt, &request.prompt)?;
-        let prefix = self.tokenizer.block_start(TextRole::Reply)?;
+        let mut prefix = self.tokenizer.block_start(TextRole::Reply)?;
+        prefix.extend(self.tokenizer.encode(begun)?);
         self.check_length(ids.len() + prefix.len() + request.max_tokens)?;
         let cancelled = Reply { text: String::new(), num_tokens: 0, finish: Finish::Cancelled };
         if on(ReplyEvent::Prefilling { num_tokens: ids.len() }).is_break() {
@@ -635,7 +651,7 @@ impl Model {
             (_, true, _) => Finish::Cancelled,
             _ => Finish::MaxTokens,
         };
-        Ok(Reply { text: stream.text.trim().to_owned(), num_tokens: stream.num_tokens, finish })
+        Ok(Reply { text: stream.text, num_tokens: stream.num_tokens, finish })
     }
 
     /// Draws a picture. `on` receives progress and may cancel between two steps.

@@ -20,6 +20,10 @@ pub struct Chat {
     pub updated_ms: i64,
     /// Last message of the thread that is shown.
     pub active_leaf: Option<String>,
+    /// How it is led: JSON of the caller's making, `{}` when nothing was set.
+    pub settings: String,
+    /// When it was pinned, if it is.
+    pub pinned_ms: Option<i64>,
 }
 
 fn read(row: &Row) -> rusqlite::Result<Chat> {
@@ -30,6 +34,8 @@ fn read(row: &Row) -> rusqlite::Result<Chat> {
         created_ms: row.get("created_ms")?,
         updated_ms: row.get("updated_ms")?,
         active_leaf: row.get("active_leaf")?,
+        settings: row.get("settings")?,
+        pinned_ms: row.get("pinned_ms")?,
     })
 }
 
@@ -57,14 +63,14 @@ impl Store {
         found("chat", id, self.connection.query_row(sql, [id], read))
     }
 
-    /// Chats with a character, or all, newest first.
+    /// Chats with a character, or all: pinned ones first, then newest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn chats(&self, character_id: Option<&str>) -> Result<Vec<Chat>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT * FROM chats WHERE deleted_ms IS NULL AND (?1 IS NULL OR character_id = ?1)
-             ORDER BY updated_ms DESC, id DESC",
+             ORDER BY pinned_ms IS NULL, updated_ms DESC, id DESC",
         )?;
         let rows = statement.query_map([character_id], read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -101,7 +107,24 @@ impl Store {
         self.update_chat(id, "UPDATE chats SET deleted_ms = ?2 WHERE id = ?1", &None::<i64>)
     }
 
-    pub(crate) fn set_leaf(&self, chat_id: &str, leaf: &str) -> Result<()> {
+    /// Replaces the settings of a chat.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn set_chat_settings(&self, id: &str, settings: &str) -> Result<()> {
+        self.update_chat(id, "UPDATE chats SET settings = ?2 WHERE id = ?1", &settings)
+    }
+
+    /// Keeps a chat at the top of lists, or no longer.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn pin_chat(&self, id: &str, is_pinned: bool) -> Result<()> {
+        let when = is_pinned.then(now_ms);
+        self.update_chat(id, "UPDATE chats SET pinned_ms = ?2 WHERE id = ?1", &when)
+    }
+
+    pub(crate) fn set_leaf(&self, chat_id: &str, leaf: Option<&str>) -> Result<()> {
         self.update_chat(chat_id, "UPDATE chats SET active_leaf = ?2 WHERE id = ?1", &leaf)?;
         self.update_chat(chat_id, "UPDATE chats SET updated_ms = ?2 WHERE id = ?1", &now_ms())
     }

@@ -8,6 +8,7 @@ mod chats;
 mod messages;
 mod migrations;
 mod pictures;
+mod sent;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use rusqlite::Connection;
 pub use chats::Chat;
 pub use messages::{Message, MessageState, NewMessage, Role, SearchHit};
 pub use pictures::{NewPicture, Picture, PictureFilter, PictureKind, PictureOrder};
+pub use sent::Sent;
 
 /// Errors of the store.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +194,113 @@ mod tests {
         store.restore_chat(&chat.id)?;
         assert_eq!(store.chats(Some("bo"))?.len(), 1);
         assert!(matches!(store.chat("nope"), Err(StoreError::NotFound { .. })));
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn a_deleted_message_takes_what_follows_and_brings_it_back() -> Result<()> {
+        let path = scratch("delete-message.db");
+        let store = Store::open(&path)?;
+        let chat = store.create_chat("bo", "Hello")?.id;
+        let add = |parent: Option<&str>, text| {
+            Ok::<_, StoreError>(store.add_message(&NewMessage::user(&chat, parent, text))?.id)
+        };
+        let texts = || -> Result<Vec<String>> {
+            Ok(store.thread(&chat)?.into_iter().map(|m| m.text).collect())
+        };
+        let root = add(None, "root")?;
+        let other = add(Some(&root), "other")?;
+        let gone = add(Some(&root), "gone")?;
+        let below = add(Some(&gone), "below")?;
+        // Deleted on its own before: not what a later undo brings back.
+        store.delete_message(&below)?;
+        assert_eq!(texts()?, ["root", "gone"]);
+        let last = add(Some(&gone), "last")?;
+        std::thread::sleep(std::time::Duration::from_millis(2)); // times of deletion differ
+        store.delete_message(&gone)?;
+        assert_eq!(texts()?, ["root", "other"]);
+        assert_eq!(store.alternatives(&other)?.len(), 1);
+        assert_eq!(store.tree(&chat)?.len(), 2);
+        assert!(store.search("last", None, 9)?.is_empty());
+        store.restore_message(&gone)?;
+        assert_eq!(texts()?, ["root", "gone", "last"]);
+        assert_eq!(store.search("last", None, 9)?[0].message.id, last);
+        store.delete_message(&root)?;
+        assert!(texts()?.is_empty() && store.chat(&chat)?.active_leaf.is_none());
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn chinese_is_found_within_a_sentence() -> Result<()> {
+        let path = scratch("chinese.db");
+        let store = Store::open(&path)?;
+        let chat = store.create_chat("bo", "Hello")?.id;
+        let text = "今天早上我在灯塔旁边看见了一只很大的白色海鸟在飞";
+        store.add_message(&NewMessage::user(&chat, None, text))?;
+        store.add_message(&NewMessage::user(&chat, None, "灯塔 lighthouse"))?;
+        let snippets = |words: &str, chat: Option<&str>| -> Result<Vec<String>> {
+            Ok(store.search(words, chat, 9)?.into_iter().map(|hit| hit.snippet).collect())
+        };
+        assert_eq!(snippets("海鸟", None)?, ["…旁边看见了一只很大的白色[海鸟]在飞"]);
+        assert_eq!(snippets("灯塔 海鸟", Some(&chat))?.len(), 1);
+        assert_eq!(snippets("灯塔", None)?.len(), 2);
+        assert!(snippets("灯塔", Some("other"))?.is_empty());
+        assert!(snippets("沙漠", None)?.is_empty());
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_brought_up_to_date() -> Result<()> {
+        let path = scratch("old.db");
+        {
+            let connection = Connection::open(&path)?;
+            connection.execute_batch(migrations::FIRST)?;
+            connection.pragma_update(None, "user_version", 1)?;
+            connection.execute_batch(
+                "INSERT INTO chats VALUES ('c', 'bo', 'Old', 1, 1, 'm', NULL);
+                 INSERT INTO messages (id, chat_id, role, text, state, created_ms)
+                 VALUES ('m', 'c', 'user', 'kept', 'complete', 1);",
+            )?;
+        }
+        let store = Store::open(&path)?;
+        assert_eq!(store.thread("c")?[0].text, "kept");
+        assert_eq!(store.chat("c")?.settings, "{}");
+        assert_eq!(store.search("kept", None, 9)?.len(), 1);
+        assert!(path.with_extension("v1.backup.db").exists(), "no copy was kept");
+        std::fs::remove_file(path.with_extension("v1.backup.db")).ok();
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn pins_settings_and_prompts_are_kept() -> Result<()> {
+        let path = scratch("pins.db");
+        let store = Store::open(&path)?;
+        let (old, new) = (store.create_chat("bo", "old")?.id, store.create_chat("bo", "new")?.id);
+        store.pin_chat(&old, true)?;
+        store.set_chat_settings(&old, r#"{"preset":"lively"}"#)?;
+        let chats = store.chats(None)?;
+        assert_eq!([&chats[0].id, &chats[1].id], [&old, &new]);
+        assert_eq!(chats[0].settings, r#"{"preset":"lively"}"#);
+        let message = store.add_message(&NewMessage::user(&old, None, "Hi"))?.id;
+        store.pin_message(&message, true)?;
+        assert!(store.message(&message)?.pinned_ms.is_some());
+        for (kind, prompt) in [("picture", "p"), ("text", "t"), ("text", "again")] {
+            let (message_id, prompt) = (message.clone(), prompt.into());
+            let settings = "{}".into();
+            store.set_sent(&Sent {
+                message_id,
+                kind: kind.into(),
+                prompt,
+                num_tokens: 1,
+                settings,
+            })?;
+        }
+        let sent: Vec<String> = store.sent(&message)?.into_iter().map(|s| s.prompt).collect();
+        assert_eq!(sent, ["again", "p"]);
         std::fs::remove_file(&path).ok();
         Ok(())
     }

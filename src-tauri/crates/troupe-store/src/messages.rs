@@ -76,6 +76,10 @@ pub struct Message {
     pub adapter_hash: Option<String>,
     /// Creation time in milliseconds since 1970.
     pub created_ms: i64,
+    /// When it was pinned, if it is.
+    pub pinned_ms: Option<i64>,
+    /// File name of a picture that came with it.
+    pub attachment: Option<String>,
 }
 
 /// A message to be added.
@@ -91,6 +95,8 @@ pub struct NewMessage {
     pub text: String,
     /// How far it is.
     pub state: MessageState,
+    /// File name of a picture that comes with it.
+    pub attachment: Option<String>,
 }
 
 impl NewMessage {
@@ -102,6 +108,7 @@ impl NewMessage {
             role: Role::User,
             text: text.into(),
             state: MessageState::Complete,
+            attachment: None,
         }
     }
 
@@ -113,6 +120,7 @@ impl NewMessage {
             role: Role::Character,
             text: String::new(),
             state: MessageState::Streaming,
+            attachment: None,
         }
     }
 }
@@ -142,6 +150,8 @@ fn read(row: &Row) -> rusqlite::Result<Message> {
         base_hash: row.get("base_hash")?,
         adapter_hash: row.get("adapter_hash")?,
         created_ms: row.get("created_ms")?,
+        pinned_ms: row.get("pinned_ms")?,
+        attachment: row.get("attachment")?,
     })
 }
 
@@ -154,14 +164,15 @@ impl Store {
         let id = new_id();
         let role = if new.role == Role::User { "user" } else { "character" };
         self.connection.execute(
-            "INSERT INTO messages (id, chat_id, parent_id, role, text, state, created_ms)
-             VALUES (:id, :chat, :parent, :role, :text, :state, :now)",
+            "INSERT INTO messages (id, chat_id, parent_id, role, text, state, created_ms, attachment)
+             VALUES (:id, :chat, :parent, :role, :text, :state, :now, :attachment)",
             named_params! {
                 ":id": id, ":chat": new.chat_id, ":parent": new.parent_id, ":role": role,
                 ":text": new.text, ":state": new.state.as_str(), ":now": now_ms(),
+                ":attachment": new.attachment,
             },
         )?;
-        self.set_leaf(&new.chat_id, &id)?;
+        self.set_leaf(&new.chat_id, Some(&id))?;
         self.message(&id)
     }
 
@@ -247,7 +258,8 @@ impl Store {
     pub fn alternatives(&self, id: &str) -> Result<Vec<Message>> {
         let message = self.message(id)?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT * FROM messages WHERE chat_id = ?1 AND parent_id IS ?2 ORDER BY created_ms, id",
+            "SELECT * FROM messages WHERE chat_id = ?1 AND parent_id IS ?2 AND deleted_ms IS NULL
+             ORDER BY created_ms, id",
         )?;
         let rows = statement.query_map((&message.chat_id, &message.parent_id), read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -260,8 +272,8 @@ impl Store {
     pub fn select(&self, id: &str) -> Result<()> {
         let message = self.message(id)?;
         let mut leaf = message.id.clone();
-        let newest =
-            "SELECT id FROM messages WHERE parent_id = ?1 ORDER BY created_ms DESC, id DESC";
+        let newest = "SELECT id FROM messages WHERE parent_id = ?1 AND deleted_ms IS NULL
+                      ORDER BY created_ms DESC, id DESC";
         let mut statement = self.connection.prepare_cached(newest)?;
         loop {
             match statement.query_row([&leaf], |row| row.get::<_, String>(0)) {
@@ -270,7 +282,86 @@ impl Store {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.set_leaf(&message.chat_id, &leaf)
+        self.set_leaf(&message.chat_id, Some(&leaf))
+    }
+
+    /// Ends the thread that is shown in a message, so that the next one branches off there.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn branch_at(&self, id: &str) -> Result<()> {
+        let message = self.message(id)?;
+        self.set_leaf(&message.chat_id, Some(id))
+    }
+
+    /// All messages of a chat that are not deleted, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn tree(&self, chat_id: &str) -> Result<Vec<Message>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM messages WHERE chat_id = ?1 AND deleted_ms IS NULL
+             ORDER BY created_ms, id",
+        )?;
+        let rows = statement.query_map([chat_id], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Hides a message and all that follow it, and shows the newest thread beside or before it.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn delete_message(&self, id: &str) -> Result<()> {
+        let message = self.message(id)?;
+        self.mark_from(id, None, Some(now_ms()))?;
+        let beside = self.alternatives(id)?.pop();
+        match (beside, &message.parent_id) {
+            (Some(beside), _) => self.select(&beside.id),
+            (None, parent) => self.set_leaf(&message.chat_id, parent.as_deref()),
+        }
+    }
+
+    /// Brings a deleted message back, with what was deleted along with it, and shows it.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn restore_message(&self, id: &str) -> Result<()> {
+        let sql = "SELECT deleted_ms FROM messages WHERE id = ?1";
+        let when: Option<i64> = found(
+            "message",
+            id,
+            self.connection.query_row(sql, [id], |row| row.get("deleted_ms")),
+        )?;
+        if when.is_some() {
+            self.mark_from(id, when, None)?;
+        }
+        self.select(id)
+    }
+
+    /// Sets the time of deletion of a message and all that follow it, where it was `from`.
+    fn mark_from(&self, id: &str, from: Option<i64>, to: Option<i64>) -> Result<()> {
+        self.connection.execute(
+            "WITH RECURSIVE below (id) AS (
+                 SELECT ?1
+                 UNION ALL
+                 SELECT m.id FROM messages m JOIN below b ON m.parent_id = b.id
+             )
+             UPDATE messages SET deleted_ms = ?3
+             WHERE id IN (SELECT id FROM below) AND deleted_ms IS ?2",
+            (id, from, to),
+        )?;
+        Ok(())
+    }
+
+    /// Marks a message to be found again, or no longer.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn pin_message(&self, id: &str, is_pinned: bool) -> Result<()> {
+        self.message(id)?;
+        let sql = "UPDATE messages SET pinned_ms = ?2 WHERE id = ?1";
+        self.connection.execute(sql, (id, is_pinned.then(now_ms)))?;
+        Ok(())
     }
 
     /// Messages that contain all `words`, best first; in one chat or all that are not deleted.
@@ -290,11 +381,15 @@ impl Store {
         if terms.is_empty() {
             return Ok(Vec::new());
         }
+        if words.chars().any(is_unspaced) {
+            return self.search_letters(words, chat_id, limit);
+        }
         let mut statement = self.connection.prepare_cached(
             "SELECT m.*, snippet(message_words, 0, '[', ']', '…', 12) AS snippet
              FROM message_words JOIN messages m ON m.rowid = message_words.rowid
              JOIN chats c ON c.id = m.chat_id
-             WHERE message_words MATCH ?1 AND c.deleted_ms IS NULL AND (?2 IS NULL OR m.chat_id = ?2)
+             WHERE message_words MATCH ?1 AND c.deleted_ms IS NULL AND m.deleted_ms IS NULL
+                 AND (?2 IS NULL OR m.chat_id = ?2)
              ORDER BY rank LIMIT ?3",
         )?;
         let rows = statement.query_map((terms.join(" "), chat_id, limit as i64), |row| {
@@ -302,4 +397,58 @@ impl Store {
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+
+    /// [`Self::search`] for scripts without spaces, whose words the index cannot tell apart: every
+    /// stretch of `words` must occur as it is. Newest first.
+    fn search_letters(
+        &self,
+        words: &str,
+        chat_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<SearchHit>> {
+        let stretches: Vec<&str> = words.split_whitespace().collect();
+        let condition = vec!["instr(lower(m.text), lower(?)) > 0"; stretches.len()].join(" AND ");
+        let sql = format!(
+            "SELECT m.* FROM messages m JOIN chats c ON c.id = m.chat_id
+             WHERE {condition} AND c.deleted_ms IS NULL AND m.deleted_ms IS NULL
+                 AND (?{chat} IS NULL OR m.chat_id = ?{chat})
+             ORDER BY m.created_ms DESC LIMIT ?{limit}",
+            chat = stretches.len() + 1,
+            limit = stretches.len() + 2,
+        );
+        let mut values: Vec<rusqlite::types::Value> =
+            stretches.iter().map(|text| (*text).to_owned().into()).collect();
+        values.push(chat_id.map(str::to_owned).into());
+        values.push((limit as i64).into());
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+            let message = read(row)?;
+            let snippet = around(&message.text, stretches[0]);
+            Ok(SearchHit { message, snippet })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+/// Letters of scripts that put no spaces between words: Han, kana, Hangul's neighbours, Thai.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{0e00}'..='\u{0e7f}' | '\u{2e80}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// Characters before and after the words of a snippet.
+const AROUND: usize = 12;
+
+/// `text` around the first place of `wanted`, which stands between `[` and `]`.
+fn around(text: &str, wanted: &str) -> String {
+    let Some(at) = text.find(wanted) else {
+        return text.chars().take(2 * AROUND).collect();
+    };
+    let (before, after) = (&text[..at], &text[at + wanted.len()..]);
+    let skipped = before.chars().count().saturating_sub(AROUND);
+    let head: String = before.chars().skip(skipped).collect();
+    let tail: String = after.chars().take(AROUND).collect();
+    let (start, end) =
+        (if skipped > 0 { "…" } else { "" }, if tail.len() < after.len() { "…" } else { "" });
+    format!("{start}{head}[{wanted}]{tail}{end}")
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// Chats as message trees, pictures, search.
-const FIRST: &str = "
+pub(crate) const FIRST: &str = "
 CREATE TABLE chats (
     id TEXT PRIMARY KEY,
     character_id TEXT NOT NULL,
@@ -71,8 +71,25 @@ CREATE INDEX pictures_by_character ON pictures (character_id, created_ms);
 CREATE INDEX messages_by_picture ON messages (picture_id);
 ";
 
+/// What chats and messages remember: settings, pins, deletions, attachments, what was sent.
+const CHAT_TOOLS: &str = "
+ALTER TABLE chats ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE chats ADD COLUMN pinned_ms INTEGER;
+ALTER TABLE messages ADD COLUMN pinned_ms INTEGER;
+ALTER TABLE messages ADD COLUMN deleted_ms INTEGER;
+ALTER TABLE messages ADD COLUMN attachment TEXT;
+CREATE TABLE sent (
+    message_id TEXT NOT NULL REFERENCES messages (id),
+    kind TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    num_tokens INTEGER NOT NULL,
+    settings TEXT NOT NULL,
+    PRIMARY KEY (message_id, kind)
+);
+";
+
 /// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &[FIRST, GALLERY];
+const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -312,6 +312,18 @@ impl Store {
         let mut rows = statement.query([picture_id])?;
         Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
     }
+
+    /// Pictures of a chat's messages.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn chat_pictures(&self, chat_id: &str) -> Result<Vec<Picture>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM pictures WHERE id IN (SELECT picture_id FROM messages WHERE chat_id = ?1)",
+        )?;
+        let rows = statement.query_map([chat_id], read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,42 @@
-/** One open chat: its messages, and the reply that is being made. */
+/** One open chat: its messages, how it is led, and the reply that is being made. */
+import { SvelteSet } from 'svelte/reactivity';
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { ChatDetail } from '../ipc/bindings/ChatDetail';
 import type { ChatEvent } from '../ipc/bindings/ChatEvent';
+import type { ChatSettings } from '../ipc/bindings/ChatSettings';
 import type { MessageItem } from '../ipc/bindings/MessageItem';
-import type { PictureMode } from '../ipc/bindings/PictureMode';
 import type { Regenerate } from '../ipc/bindings/Regenerate';
 import { asApiError, type Client } from '../ipc/client';
+import type { Drawing, Phase } from './phase';
 
-export type Drawing = { step: number; numSteps: number; etaSecs: number; preview: string | null };
+export type { Drawing } from './phase';
+
+/** A picture that waits in the composer. */
+export type Attachment = { name: string; url: string };
+
+const SAVE_AFTER_MS = 400;
+const draftKey = (chatId: string) => `draft:${chatId}`;
 
 export class ChatSession {
   chat = $state<ChatDetail>() as ChatDetail;
   /** The generation that is on, if any. */
   generationId = $state<string | null>(null);
   activeMessageId = $state<string | null>(null);
-  phase = $state<string | null>(null);
+  phase = $state<Phase | null>(null);
   drawing = $state<Drawing | null>(null);
   /** Errors of replies made since the chat was opened, by message. */
   errors = $state<Record<string, ApiError>>({});
+  /** What is in the composer; kept over restarts. */
+  draft = $state('');
+  attachment = $state<Attachment | null>(null);
+  /** The message whose prompt is being looked at. */
+  inspectedId = $state<string | null>(null);
+  /** The message to be brought into view. */
+  wantedId = $state<string | null>(null);
+  /** Counts changes of the tree, for those who show it. */
+  treeVersion = $state(0);
+  readonly found = new SvelteSet<string>();
+  #saving: ReturnType<typeof setTimeout> | null = null;
 
   constructor(
     readonly client: Client,
@@ -25,19 +44,42 @@ export class ChatSession {
     readonly onSettled: () => void = () => {},
   ) {
     this.chat = chat;
+    this.draft = localStorage.getItem(draftKey(chat.chat.id)) ?? '';
+  }
+
+  get id(): string {
+    return this.chat.chat.id;
+  }
+
+  get settings(): ChatSettings {
+    return this.chat.settings;
   }
 
   get isBusy(): boolean {
     return this.generationId !== null;
   }
 
-  async send(text: string, pictureMode: PictureMode): Promise<void> {
-    const request = { chatId: this.chat.chat.id, parentId: null, text, pictureMode, seed: null };
-    await this.#begin((on) => this.client.sendMessage(request, on));
+  get pinned(): MessageItem[] {
+    return this.chat.messages.filter((m) => m.isPinned);
+  }
+
+  keepDraft(text: string): void {
+    this.draft = text;
+    if (text) localStorage.setItem(draftKey(this.id), text);
+    else localStorage.removeItem(draftKey(this.id));
+  }
+
+  /** Says something; `branchOf` makes it an alternative of an earlier message. */
+  async send(text: string, branchOf: string | null = null): Promise<void> {
+    const attachment = this.attachment?.name ?? null;
+    const { pictureMode } = this.settings;
+    const request = { chatId: this.id, parentId: null, text, pictureMode, seed: null, branchOf, attachment };
+    await this.#begin((on) => this.client.sendMessage(request, on), branchOf);
+    this.attachment = null;
   }
 
   async regenerate(messageId: string, what: Regenerate): Promise<void> {
-    if (what === 'picture') this.activeMessageId = messageId;
+    if (what === 'picture' || what === 'continue') this.activeMessageId = messageId;
     await this.#begin((on) => this.client.regenerate(messageId, what, null, on));
   }
 
@@ -46,14 +88,67 @@ export class ChatSession {
   }
 
   async select(messageId: string): Promise<void> {
-    this.chat = await this.client.selectAlternative(messageId);
+    this.#show(await this.client.selectAlternative(messageId));
+  }
+
+  /** The alternative `by` places further, if there is one. */
+  async swipe(message: MessageItem, by: number): Promise<void> {
+    const wanted = message.alternatives[message.alternatives.indexOf(message.id) + by];
+    if (wanted && !this.isBusy) await this.select(wanted);
+  }
+
+  /** Shows a message wherever in the tree it is. */
+  async reveal(messageId: string): Promise<void> {
+    if (!this.chat.messages.some((m) => m.id === messageId)) await this.select(messageId);
+    this.wantedId = messageId;
+  }
+
+  async branchAt(messageId: string): Promise<void> {
+    this.#show(await this.client.branchAt(messageId));
   }
 
   async edit(messageId: string, text: string): Promise<void> {
     this.#put(await this.client.editMessage(messageId, text));
+    this.treeVersion += 1;
   }
 
-  async #begin(start: (on: (event: ChatEvent) => void) => ReturnType<Client['sendMessage']>): Promise<void> {
+  async delete(messageId: string): Promise<void> {
+    this.#show(await this.client.deleteMessage(messageId));
+  }
+
+  async restore(messageId: string): Promise<void> {
+    this.#show(await this.client.restoreMessage(messageId));
+  }
+
+  async pin(messageId: string, isPinned: boolean): Promise<void> {
+    this.#put(await this.client.pinMessage(messageId, isPinned));
+    this.treeVersion += 1;
+  }
+
+  async attach(base64: string): Promise<void> {
+    const name = await this.client.attachPicture(base64);
+    this.attachment = { name, url: this.client.attachedPicture(name) };
+  }
+
+  /** Changes how the chat is led; written a moment later, so that typing does not write each letter. */
+  lead(change: Partial<ChatSettings>, onError: (error: unknown) => void = () => {}): void {
+    this.chat.settings = { ...this.chat.settings, ...change };
+    if (this.#saving !== null) clearTimeout(this.#saving);
+    this.#saving = setTimeout(() => void this.flush().catch(onError), SAVE_AFTER_MS);
+  }
+
+  /** Writes what is not written yet. */
+  async flush(): Promise<void> {
+    if (this.#saving === null) return;
+    clearTimeout(this.#saving);
+    this.#saving = null;
+    await this.client.setChatSettings(this.id, $state.snapshot(this.settings));
+  }
+
+  async #begin(
+    start: (on: (event: ChatEvent) => void) => ReturnType<Client['sendMessage']>,
+    branchOf: string | null = null,
+  ): Promise<void> {
     if (this.isBusy) return;
     // Events can overtake the answer that names the generation: they wait for it.
     const early: ChatEvent[] = [];
@@ -62,11 +157,15 @@ export class ChatSession {
     this.drawing = null;
     this.phase = null;
     try {
+      await this.flush(); // the reply is led by what the screen shows
       const started = await start((event) => (isStarted ? this.receive(event) : void early.push(event)));
       this.generationId = started.generationId;
       this.activeMessageId = started.reply.id;
+      delete this.errors[started.reply.id];
+      if (branchOf) this.#cutBefore(branchOf);
       if (started.userMessage) this.#append(started.userMessage);
       this.#append(started.reply);
+      this.treeVersion += 1;
       isStarted = true;
       early.forEach((event) => this.receive(event));
     } catch (error) {
@@ -80,11 +179,11 @@ export class ChatSession {
   receive(event: ChatEvent): void {
     switch (event.type) {
       case 'phase':
-        this.phase = event.label;
+        this.phase = { kind: event.kind, numTokens: event.numTokens };
         break;
       case 'textDelta': {
         this.phase = null;
-        const message = this.chat.messages.find((m) => m.id === event.messageId);
+        const message = this.#find(event.messageId);
         if (message) message.text += event.delta;
         break;
       }
@@ -124,23 +223,47 @@ export class ChatSession {
     this.activeMessageId = null;
     this.phase = null;
     this.drawing = null;
+    this.treeVersion += 1;
     this.onSettled();
+  }
+
+  #show(chat: ChatDetail): void {
+    this.chat = chat;
+    this.treeVersion += 1;
+  }
+
+  /** From the end: what is looked for is nearly always the newest message. */
+  #at(id: string): number {
+    for (let at = this.chat.messages.length - 1; at >= 0; at -= 1) {
+      if (this.chat.messages[at]?.id === id) return at;
+    }
+    return -1;
+  }
+
+  #find(id: string): MessageItem | undefined {
+    return this.chat.messages[this.#at(id)];
+  }
+
+  #cutBefore(id: string): void {
+    const at = this.#at(id);
+    if (at >= 0) this.chat.messages = this.chat.messages.slice(0, at);
   }
 
   /** Adds a message at the end, or behind its parent when it is a new alternative. */
   #append(message: MessageItem): void {
-    const at = this.chat.messages.findIndex((m) => m.id === message.id);
+    const at = this.#at(message.id);
     if (at >= 0) {
       this.chat.messages[at] = message;
       return;
     }
-    const parent = this.chat.messages.findIndex((m) => m.id === message.parentId);
-    const kept = parent >= 0 ? this.chat.messages.slice(0, parent + 1) : this.chat.messages;
+    const parent = message.parentId === null ? -1 : this.#at(message.parentId);
+    const isElsewhere = message.parentId !== null && parent < 0;
+    const kept = isElsewhere ? this.chat.messages : this.chat.messages.slice(0, parent + 1);
     this.chat.messages = [...kept, message];
   }
 
   #put(message: MessageItem): void {
-    const at = this.chat.messages.findIndex((m) => m.id === message.id);
+    const at = this.#at(message.id);
     if (at >= 0) this.chat.messages[at] = message;
   }
 }

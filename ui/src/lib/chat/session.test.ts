@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ChatDetail } from '../ipc/bindings/ChatDetail';
 import type { ChatEvent } from '../ipc/bindings/ChatEvent';
 import type { MessageItem } from '../ipc/bindings/MessageItem';
@@ -19,11 +19,20 @@ function message(id: string, isUser: boolean, more: Partial<MessageItem> = {}): 
   } as MessageItem;
 }
 
+const settings = {
+  pictureMode: 'always',
+  preset: 'balanced',
+  userName: '',
+  userPersona: '',
+  authorNote: '',
+} as const;
+
 function chat(messages: MessageItem[] = []): ChatDetail {
   return {
-    chat: { id: 'c', characterId: 'x', title: '', updatedMs: 0 },
+    chat: { id: 'c', characterId: 'x', title: '', updatedMs: 0, isPinned: false },
     messages,
-  } as unknown as ChatDetail;
+    settings: { ...settings },
+  };
 }
 
 /** A session whose engine is played by the test through `emit`. */
@@ -37,22 +46,30 @@ function played(messages: MessageItem[] = []) {
   const client = {
     sendMessage: vi.fn((_: unknown, on: (event: ChatEvent) => void) => {
       emit = on;
-      on({ type: 'phase', label: 'thinking' });
+      on({ type: 'phase', label: '', kind: 'reading', numTokens: 310 });
       return Promise.resolve(started);
     }),
     stopGeneration: vi.fn(() => Promise.resolve()),
+    setChatSettings: vi.fn<(id: string, settings: unknown) => Promise<void>>(() => Promise.resolve()),
+    deleteMessage: vi.fn(() => Promise.resolve(chat())),
+    restoreMessage: vi.fn(() => Promise.resolve(chat([message('r', false)]))),
+    selectAlternative: vi.fn((id: string) => Promise.resolve(chat([message(id, false)]))),
+    attachPicture: vi.fn(() => Promise.resolve('a.png')),
+    attachedPicture: (name: string) => `shown/${name}`,
   };
   const settled = vi.fn();
   const session = new ChatSession(client as unknown as Client, chat(messages), settled);
   return { session, client, settled, emit: (event: ChatEvent) => emit(event) };
 }
 
+beforeEach(() => localStorage.clear());
+
 describe('a chat session', () => {
   it('shows text as it comes and settles when the reply is whole', async () => {
     const { session, settled, emit } = played();
-    await session.send('Hello?', 'always');
+    await session.send('Hello?');
     expect(session.isBusy).toBe(true);
-    expect(session.phase).toBe('thinking'); // it overtook the answer that named the generation
+    expect(session.phase).toEqual({ kind: 'reading', numTokens: 310 }); // it overtook the answer that named the generation
     emit({ type: 'textDelta', messageId: 'r', delta: 'To the ' });
     emit({ type: 'textDelta', messageId: 'r', delta: 'leaf.' });
     expect(session.chat.messages.map((m) => m.text)).toEqual(['Hello?', 'To the leaf.']);
@@ -68,7 +85,7 @@ describe('a chat session', () => {
 
   it('keeps what was written when it fails, with the reason beside it', async () => {
     const { session, emit } = played();
-    await session.send('Hello?', 'always');
+    await session.send('Hello?');
     emit({ type: 'textDelta', messageId: 'r', delta: 'To' });
     const error = { code: 'model', message: 'the model is gone', hint: 'bring it back' } as const;
     emit({ type: 'failed', message: null, error });
@@ -79,8 +96,8 @@ describe('a chat session', () => {
 
   it('sends nothing while a reply is being made, and stops it by name', async () => {
     const { session, client } = played();
-    await session.send('Hello?', 'always');
-    await session.send('Hello again?', 'always');
+    await session.send('Hello?');
+    await session.send('Hello again?');
     expect(client.sendMessage).toHaveBeenCalledOnce();
     await session.stop();
     expect(client.stopGeneration).toHaveBeenCalledWith('g');
@@ -89,7 +106,86 @@ describe('a chat session', () => {
   it('is free again when the message could not be sent', async () => {
     const { session, client } = played();
     client.sendMessage.mockReturnValueOnce(Promise.reject(new Error('queue is full')));
-    await expect(session.send('Hello?', 'always')).rejects.toThrow('queue is full');
+    await expect(session.send('Hello?')).rejects.toThrow('queue is full');
     expect(session.isBusy).toBe(false);
+  });
+
+  it('puts what is said anew where the old words were', async () => {
+    const old = [
+      message('g', false, { text: 'Hi' }),
+      message('old', true, { parentId: 'g' }),
+      message('x', false, { parentId: 'old' }),
+    ];
+    const { session, client } = played(old);
+    client.sendMessage.mockImplementationOnce(() =>
+      Promise.resolve({
+        generationId: 'g',
+        userMessage: message('u', true, { parentId: 'g', alternatives: ['old', 'u'] }),
+        reply: message('r', false, { parentId: 'u' }),
+      }),
+    );
+    await session.send('Hello!', 'old');
+    expect(session.chat.messages.map((m) => m.id)).toEqual(['g', 'u', 'r']);
+    expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ branchOf: 'old', parentId: null });
+  });
+
+  it('keeps a draft over restarts, until it is sent', async () => {
+    const { session } = played();
+    session.keepDraft('half a thou');
+    expect(played().session.draft).toBe('half a thou');
+    session.keepDraft('');
+    expect(played().session.draft).toBe('');
+  });
+
+  it('writes settings once, and always before a message goes out', async () => {
+    const { session, client } = played();
+    session.lead({ authorNote: 'It r' });
+    session.lead({ authorNote: 'It rains.', pictureMode: 'never' });
+    expect(client.setChatSettings).not.toHaveBeenCalled();
+    await session.send('Hello?');
+    expect(client.setChatSettings).toHaveBeenCalledOnce();
+    expect(client.setChatSettings.mock.calls[0]?.[1]).toMatchObject({ authorNote: 'It rains.' });
+    expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ pictureMode: 'never' });
+  });
+
+  it('sends an attached picture once', async () => {
+    const { session, client, emit } = played();
+    await session.attach('AAAA');
+    expect(session.attachment).toEqual({ name: 'a.png', url: 'shown/a.png' });
+    await session.send('What is this?');
+    expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ attachment: 'a.png' });
+    expect(session.attachment).toBeNull();
+    emit({ type: 'done', message: message('r', false) });
+    await session.send('And now?');
+    expect(client.sendMessage.mock.calls[1]?.[0]).toMatchObject({ attachment: null });
+  });
+
+  it('swipes within bounds and not while a reply is made', async () => {
+    const shown = message('b', false, { alternatives: ['a', 'b'] });
+    const { session, client } = played([shown]);
+    await session.swipe(shown, 1);
+    expect(client.selectAlternative).not.toHaveBeenCalled();
+    await session.swipe(shown, -1);
+    expect(client.selectAlternative).toHaveBeenCalledWith('a');
+    await session.send('Hello?');
+    await session.swipe(shown, -1);
+    expect(client.selectAlternative).toHaveBeenCalledOnce();
+  });
+
+  it('shows what deleting and its undo leave', async () => {
+    const { session } = played([message('r', false)]);
+    await session.delete('r');
+    expect(session.chat.messages).toEqual([]);
+    await session.restore('r');
+    expect(session.chat.messages.map((m) => m.id)).toEqual(['r']);
+  });
+
+  it('looks for a message in the tree only when it is not on the screen', async () => {
+    const { session, client } = played([message('here', false)]);
+    await session.reveal('here');
+    expect(client.selectAlternative).not.toHaveBeenCalled();
+    await session.reveal('there');
+    expect(client.selectAlternative).toHaveBeenCalledWith('there');
+    expect(session.wantedId).toBe('there');
   });
 });

@@ -9,6 +9,14 @@ import type { ChangeItem } from './bindings/ChangeItem';
 import type { CharacterDetail } from './bindings/CharacterDetail';
 import type { CharacterDraft } from './bindings/CharacterDraft';
 import type { CharacterSummary } from './bindings/CharacterSummary';
+import type { ChatSettings } from './bindings/ChatSettings';
+import type { CompareEvent } from './bindings/CompareEvent';
+import type { CompareRequest } from './bindings/CompareRequest';
+import type { ExportFormat } from './bindings/ExportFormat';
+import type { ExportOutcome } from './bindings/ExportOutcome';
+import type { PromptReport } from './bindings/PromptReport';
+import type { SentPrompt } from './bindings/SentPrompt';
+import type { TreeNode } from './bindings/TreeNode';
 import type { ChatDetail } from './bindings/ChatDetail';
 import type { ChatEvent } from './bindings/ChatEvent';
 import type { ChatSummary } from './bindings/ChatSummary';
@@ -42,8 +50,8 @@ function call<T>(command: string, args: Record<string, unknown> = {}): Promise<T
   return invoke<T>(command, args);
 }
 
-function channel<T>(on: (event: T) => void): Channel<T> {
-  const events = new Channel<T>();
+function channel<E>(on: (event: E) => void): Channel<E> {
+  const events = new Channel<E>();
   events.onmessage = on;
   return events;
 }
@@ -87,6 +95,24 @@ export const client = {
     call<Started>('send_message', { request, events: channel(on) }),
   regenerate: (messageId: string, what: Regenerate, seed: number | null, on: OnChatEvent) =>
     call<Started>('regenerate', { messageId, what, seed, events: channel(on) }),
+  branchAt: (messageId: string) => call<ChatDetail>('branch_at', { messageId }),
+  deleteMessage: (messageId: string) => call<ChatDetail>('delete_message', { messageId }),
+  restoreMessage: (messageId: string) => call<ChatDetail>('restore_message', { messageId }),
+  pinMessage: (messageId: string, isPinned: boolean) =>
+    call<MessageItem>('pin_message', { messageId, isPinned }),
+  pinChat: (chatId: string, isPinned: boolean) => call<null>('pin_chat', { chatId, isPinned }),
+  setChatSettings: (chatId: string, settings: ChatSettings) =>
+    call<null>('set_chat_settings', { chatId, settings }),
+  chatTree: (chatId: string) => call<TreeNode[]>('chat_tree', { chatId }),
+  previewPrompt: (chatId: string, draft: string) => call<PromptReport>('preview_prompt', { chatId, draft }),
+  sentPrompts: (messageId: string) => call<SentPrompt[]>('sent_prompts', { messageId }),
+  attachPicture: (base64: string) => call<string>('attach_picture', { base64 }),
+  pickAndAttach: () => call<string | null>('pick_and_attach'),
+  exportChat: (chatId: string, format: ExportFormat) =>
+    call<ExportOutcome | null>('export_chat', { chatId, format }),
+  compare: (request: CompareRequest, on: (event: CompareEvent) => void) =>
+    call<string>('compare', { request, events: channel(on) }),
+  setZoom: (factor: number) => call<null>('set_zoom', { factor }),
   stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
 
   trainingPlan: (characterId: string, recipe: RecipeItem | null) =>
@@ -142,6 +168,7 @@ export const client = {
   wholePicture: (id: string, pictureId: string) =>
     convertFileSrc(`character/${id}/${pictureId}/whole`, 'troupe-picture'),
   chatPicture: (pictureId: string) => convertFileSrc(`chat/${pictureId}`, 'troupe-picture'),
+  attachedPicture: (name: string) => convertFileSrc(`attached/${name}`, 'troupe-picture'),
   runPicture: (runId: string, file: string) => convertFileSrc(`run/${runId}/${file}`, 'troupe-picture'),
 };
 

@@ -19,4 +19,8 @@ title: string,
 /**
  * Last change, milliseconds since 1970.
  */
-updatedMs: number, };
+updatedMs: number, 
+/**
+ * Kept at the top.
+ */
+isPinned: boolean, };

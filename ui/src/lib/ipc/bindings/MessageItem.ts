@@ -41,4 +41,20 @@ adapterHash: string | null,
 /**
  * Seed that it was made with.
  */
-seed: number | null, };
+seed: number | null, 
+/**
+ * Hash of the base that wrote it.
+ */
+baseHash: string | null, 
+/**
+ * Creation time, milliseconds since 1970.
+ */
+createdMs: number, 
+/**
+ * Marked to be found again; always sent.
+ */
+isPinned: boolean, 
+/**
+ * Name of a picture that came with it.
+ */
+attachment: string | null, };

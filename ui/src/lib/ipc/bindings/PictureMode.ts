@@ -3,4 +3,4 @@
 /**
  * When a reply gets a picture.
  */
-export type PictureMode = "always" | "never";
+export type PictureMode = "always" | "sceneChange" | "onRequest" | "never";

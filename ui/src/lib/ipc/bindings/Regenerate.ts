@@ -3,4 +3,4 @@
 /**
  * What to make again.
  */
-export type Regenerate = "text" | "picture" | "both";
+export type Regenerate = "text" | "picture" | "both" | "continue";

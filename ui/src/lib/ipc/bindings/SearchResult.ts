@@ -9,6 +9,14 @@ export type SearchResult = {
  */
 chatId: string, 
 /**
+ * Its title.
+ */
+chatTitle: string, 
+/**
+ * Whom it is with.
+ */
+characterId: string, 
+/**
  * The message.
  */
 messageId: string, 

@@ -24,4 +24,12 @@ pictureMode: PictureMode,
 /**
  * Seed; drawn when absent.
  */
-seed: number | null, };
+seed: number | null, 
+/**
+ * The message that this one is an alternative of.
+ */
+branchOf: string | null, 
+/**
+ * Name of a picture to go with it, as attaching gave it.
+ */
+attachment: string | null, };

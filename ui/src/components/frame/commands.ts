@@ -1,0 +1,78 @@
+/** Everything that the command palette offers, from the present state. */
+import { places, zooms, type App, type Theme } from '../../lib/app.svelte';
+import type { ChatSummary } from '../../lib/ipc/bindings/ChatSummary';
+import { languages, setLanguage, t, type Language } from '../../lib/messages/index.svelte';
+import type { Command } from '../../lib/palette';
+
+export function commands(app: App, chats: ChatSummary[]): Command[] {
+  const { newChat, search } = app.actions;
+  const nameOf = (id: string) => app.characters.find((c) => c.id === id)?.name ?? '';
+  const themes: [Theme, string][] = [
+    ['system', t('themeSystem')],
+    ['light', t('themeLight')],
+    ['dark', t('themeDark')],
+  ];
+  return [
+    ...places.map((place, index) => ({
+      id: `place-${place}`,
+      title: t(place),
+      group: t('goTo'),
+      hint: `Ctrl ${index + 1}`,
+      run: () => app.go(place),
+    })),
+    ...(newChat
+      ? [{ id: 'new-chat', title: t('newChat'), group: t('actions'), hint: 'Ctrl N', run: newChat }]
+      : []),
+    ...(search
+      ? [{ id: 'search', title: t('searchHere'), group: t('actions'), hint: 'Ctrl F', run: search }]
+      : []),
+    {
+      id: 'inspector',
+      title: t('inspector'),
+      group: t('actions'),
+      hint: 'Ctrl .',
+      run: () => app.toggleInspector(),
+    },
+    {
+      id: 'shortcuts',
+      title: t('shortcuts'),
+      group: t('actions'),
+      hint: '?',
+      run: () => (app.isSheetOpen = true),
+    },
+    { id: 'welcome', title: t('welcome'), group: t('goTo'), run: () => app.go('welcome') },
+    ...app.characters
+      .filter((c) => !c.problem)
+      .map((c) => ({
+        id: `talk-${c.id}`,
+        title: t('chatNow', { name: c.name }),
+        group: t('characters'),
+        run: () => app.go('chat', c.id),
+      })),
+    ...chats.map((chat) => ({
+      id: `chat-${chat.id}`,
+      title: chat.title || t('newChat'),
+      group: t('chats'),
+      hint: nameOf(chat.characterId),
+      run: () => app.openChat(chat),
+    })),
+    ...themes.map(([theme, title]) => ({
+      id: `theme-${theme}`,
+      title: `${t('theme')}: ${title}`,
+      group: t('theme'),
+      run: () => app.setTheme(theme),
+    })),
+    ...Object.entries(languages).map(([code, name]) => ({
+      id: `language-${code}`,
+      title: `${t('language')}: ${name}`,
+      group: t('language'),
+      run: () => setLanguage(code as Language),
+    })),
+    ...zooms.map((percent) => ({
+      id: `zoom-${percent}`,
+      title: t('zoomTo', { percent }),
+      group: t('zoom'),
+      run: () => app.setZoom(percent),
+    })),
+  ];
+}
