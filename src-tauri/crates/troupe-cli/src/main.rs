@@ -5,6 +5,7 @@
 //! document, or one a line for streams.
 
 mod chat;
+mod eval;
 mod output;
 mod train;
 
@@ -88,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         stage: train::PretrainStage,
     },
+    /// Measure characters before and after teaching, and write a report.
+    #[command(
+        after_help = "Examples: troupe eval Marzipan --quick\n          troupe eval report ~/evaluations/marzipan-quick"
+    )]
+    Eval(eval::EvalArguments),
     /// Look at base models.
     #[command(after_help = "Example: troupe model inspect assets/models/mini")]
     Model {
@@ -230,6 +236,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
         Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,
+        Command::Eval(arguments) => return eval::eval(open, &arguments, output),
         Command::Model { action: ModelAction::Inspect { folder } } => inspect(&folder, output)?,
         Command::Model { action: ModelAction::Init { folder, out, seed } } => {
             let names = troupe_train::init::write_fresh_weights(&folder, &out, seed)
