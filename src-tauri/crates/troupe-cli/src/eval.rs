@@ -13,7 +13,7 @@ use serde_json::json;
 use troupe_api::Studio;
 use troupe_eval::{
     aggregate::{ALL, is_model},
-    features::{Features, PixelStats},
+    features::{Features, PixelStats, Scorer},
     judge::Judge,
     report::{self, Results},
     run::{Plan, Settings, Subject, run},
@@ -30,6 +30,17 @@ const REPORT: &str = "report";
 pub(crate) enum Suite {
     /// The tasks of RoleScape-20.
     Rolescape,
+}
+
+/// What pictures are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeatureChoice {
+    /// The base's scorer where it has one, else pixel-stats.
+    Auto,
+    /// The base's scorer; reads texts too.
+    Scorer,
+    /// Colours and edges, without weights.
+    PixelStats,
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +61,9 @@ pub(crate) struct EvalArguments {
     /// folder when absent.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// What pictures are compared by.
+    #[arg(long, value_enum, default_value_t = FeatureChoice::Auto)]
+    features: FeatureChoice,
     /// Address of an OpenAI-compatible endpoint (up to /v1) that judges open replies. Replies and
     /// profile are sent there; nothing is sent anywhere when absent.
     #[arg(long, value_name = "URL", requires = "judge_model")]
@@ -122,14 +136,23 @@ fn plan(studio: &Studio, arguments: &EvalArguments) -> Result<Plan> {
         subjects,
         stages,
         settings,
-        features: features(studio.model_dir())?,
+        features: features(studio.model_dir(), arguments.features)?,
         judge: judge.map(|(url, model)| Judge { url, model, key: arguments.judge_key.clone() }),
     })
 }
 
-/// What pictures are compared by.
-fn features(_model_dir: &Path) -> Result<Box<dyn Features>> {
-    Ok(Box::new(PixelStats))
+/// What pictures are compared by: the base's own scorer where it has one.
+fn features(model_dir: &Path, choice: FeatureChoice) -> Result<Box<dyn Features>> {
+    if choice == FeatureChoice::PixelStats {
+        return Ok(Box::new(PixelStats));
+    }
+    match Scorer::find(model_dir)? {
+        Some(scorer) => Ok(Box::new(scorer)),
+        None if choice == FeatureChoice::Scorer => {
+            bail!("this base holds no scorer; leave --features out to use pixel-stats")
+        }
+        None => Ok(Box::new(PixelStats)),
+    }
 }
 
 fn default_folder(studio: &Studio, names: &[&str], settings: &Settings) -> PathBuf {

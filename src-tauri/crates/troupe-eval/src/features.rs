@@ -3,12 +3,21 @@
 //! | name | what | texts |
 //! |---|---|---|
 //! | `pixel-stats` | colours and edges in a grid; needs no weights | no |
+//! | `scorer` | the dual encoder in the base model's folder | yes |
 //!
 //! The name and hash of the features stand in every result: numbers of different features cannot
 //! be compared with each other.
 
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
 use image::{RgbImage, imageops::FilterType};
 use serde::{Deserialize, Serialize};
+use troupe_model::{
+    runtime::ModelFiles,
+    scorer::{DualEncoder, SCALE_TENSOR},
+    weights::hash_files,
+};
 
 use crate::error::EvalResult;
 
@@ -53,6 +62,64 @@ pub trait Features: Send {
     /// # Errors
     /// When the network behind it fails.
     fn embed_texts(&self, texts: &[&str]) -> EvalResult<Option<Vec<Vec<f32>>>>;
+}
+
+/// The dual encoder that a base model's folder holds.
+///
+/// Stage 2 may use it as a reward: then an improvement in it alone proves little, and `pixel-stats`
+/// beside it is the number that nothing was trained on.
+#[derive(Debug)]
+pub struct Scorer {
+    encoder: DualEncoder,
+    hash: String,
+}
+
+impl Scorer {
+    /// Loads the scorer of a model folder; `None` when the folder holds none.
+    ///
+    /// # Errors
+    /// When its files are damaged.
+    pub fn find(model_dir: &Path) -> EvalResult<Option<Self>> {
+        let files = ModelFiles::find(model_dir)?;
+        if !files.source()?.shapes().contains_key(SCALE_TENSOR) {
+            return Ok(None);
+        }
+        let encoder = DualEncoder::load(model_dir)?;
+        Ok(Some(Self { encoder, hash: hash_files(&files.all())? }))
+    }
+}
+
+fn rows(vectors: &Tensor) -> EvalResult<Vec<Vec<f32>>> {
+    Ok(vectors.to_dtype(DType::F32)?.to_vec2()?)
+}
+
+impl Features for Scorer {
+    fn info(&self) -> FeatureInfo {
+        FeatureInfo {
+            name: "scorer".into(),
+            hash: self.hash.clone(),
+            preprocessing: "the middle square at the vision tower's size".into(),
+            reads_text: true,
+        }
+    }
+
+    fn bands(&self) -> Bands {
+        // The bands of the reference's reward, which were made for DINO features.
+        Bands { copy: 0.9, lost: 0.5 }
+    }
+
+    fn embed_pictures(&self, pictures: &[&RgbImage]) -> EvalResult<Vec<Vec<f32>>> {
+        let pictures: Vec<RgbImage> = pictures.iter().map(|picture| (*picture).clone()).collect();
+        rows(&self.encoder.embed_pictures(&pictures)?)
+    }
+
+    fn embed_texts(&self, texts: &[&str]) -> EvalResult<Option<Vec<Vec<f32>>>> {
+        if texts.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        Ok(Some(rows(&self.encoder.embed_texts(&texts)?)?))
+    }
 }
 
 /// Colours and edges of a picture, without any learned weights.

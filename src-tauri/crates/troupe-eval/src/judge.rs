@@ -141,7 +141,7 @@ fn filled(character: &Character, kind: QuestionKind, user: &str, reply: &str) ->
 fn last_score(text: &str) -> Option<f64> {
     let numbers = text.split(|c: char| !c.is_ascii_digit() && c != '.');
     let numbers = numbers.filter_map(|part| part.trim_matches('.').parse::<f64>().ok());
-    numbers.filter(|score| (1. ..=7.).contains(score)).last()
+    numbers.filter(|score| (1. ..=7.).contains(score)).fold(None, |_, score| Some(score))
 }
 
 #[cfg(test)]

@@ -105,7 +105,6 @@ fn rotate(a: &mut [Vec<f64>], p: usize, q: usize) {
     }
     let theta = (a[q][q] - a[p][p]) / (2. * a[p][q]);
     let t = theta.signum() / (theta.abs() + (theta * theta + 1.).sqrt());
-    let t = if theta == 0. { 1. } else { t };
     let c = 1. / (t * t + 1.).sqrt();
     let s = t * c;
     for row in a.iter_mut() {
@@ -113,10 +112,9 @@ fn rotate(a: &mut [Vec<f64>], p: usize, q: usize) {
         row[p] = c * x - s * y;
         row[q] = s * x + c * y;
     }
-    for k in 0..a.len() {
-        let (x, y) = (a[p][k], a[q][k]);
-        a[p][k] = c * x - s * y;
-        a[q][k] = s * x + c * y;
+    let (upper, lower) = a.split_at_mut(q); // p < q
+    for (x, y) in upper[p].iter_mut().zip(&mut lower[0]) {
+        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
     }
 }
 
