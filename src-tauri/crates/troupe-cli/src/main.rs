@@ -8,6 +8,7 @@ mod chat;
 mod eval;
 mod output;
 mod train;
+mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -59,12 +60,11 @@ enum Command {
         /// Name or id.
         character: String,
     },
-    /// Check a character before teaching it.
-    #[command(after_help = "Example: troupe validate Marzipan")]
-    Validate {
-        /// Name or id.
-        character: String,
-    },
+    /// Check a character, or a folder of them, before teaching or importing.
+    #[command(
+        after_help = "Examples: troupe validate Marzipan --fix\n          troupe validate ~/RoleScape-20 --json"
+    )]
+    Validate(validate::ValidateArguments),
     /// Teach a character.
     #[command(after_help = "Example: troupe train Marzipan --steps 300 --seed 7")]
     Train(train::TrainArguments),
@@ -213,21 +213,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             let detail = open()?.character(&character)?;
             output.result(&detail, || show_text(&detail));
         }
-        Command::Validate { character } => {
-            let findings = open()?.check_character(&character)?;
-            output.result(&findings, || {
-                if findings.is_empty() {
-                    return "No findings: ready to be taught.".into();
-                }
-                let line = |f: &troupe_api::wire::FindingItem| {
-                    format!("{}: {}. {}", f.severity, f.message, f.hint)
-                };
-                findings.iter().map(line).collect::<Vec<_>>().join("\n")
-            });
-            if findings.iter().any(|f| f.severity == "error") {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
+        Command::Validate(arguments) => return validate::validate(open, &arguments, output),
         Command::Train(arguments) => return train::train(&open()?, &arguments, output),
         Command::Pretrain { stage } => {
             return train::pretrain(&stage, options.model_dir.as_deref(), output);

@@ -799,8 +799,10 @@ mod tests {
             text,
             ..Default::default()
         };
-        let mut character = Character::default();
-        character.prompts = (0..20).map(|i| prompt(i, format!("Pip {}", i / 2))).collect();
+        let mut character = Character {
+            prompts: (0..20).map(|i| prompt(i, format!("Pip {}", i / 2))).collect(),
+            ..Character::default()
+        };
         assert_eq!(held_out_prompts(&character).len(), 2, "a fifth of ten different texts");
         character.prompts[3].split = Split::Test;
         assert_eq!(held_out_prompts(&character).len(), 1);

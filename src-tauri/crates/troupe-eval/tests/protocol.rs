@@ -1,5 +1,7 @@
 //! Whole runs on a tiny model: what is measured, resumed, and left alone by stage 2.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::{collections::BTreeMap, collections::HashMap, fs, ops::ControlFlow, path::Path};
 
 use candle_core::{DType, Device, Tensor};
