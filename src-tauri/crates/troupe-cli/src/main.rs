@@ -61,9 +61,7 @@ enum Command {
         character: String,
     },
     /// Check a character, or a folder of them, before teaching or importing.
-    #[command(
-        after_help = "Examples: troupe validate Marzipan --fix\n          troupe validate ~/RoleScape-20 --json"
-    )]
+    #[command(after_help = "Example: troupe validate Marzipan --fix")]
     Validate(validate::ValidateArguments),
     /// Teach a character.
     #[command(after_help = "Example: troupe train Marzipan --steps 300 --seed 7")]
@@ -90,9 +88,7 @@ enum Command {
         stage: train::PretrainStage,
     },
     /// Measure characters before and after teaching, and write a report.
-    #[command(
-        after_help = "Examples: troupe eval Marzipan --quick\n          troupe eval report ~/evaluations/marzipan-quick"
-    )]
+    #[command(after_help = "Example: troupe eval Marzipan --quick")]
     Eval(eval::EvalArguments),
     /// Look at base models.
     #[command(after_help = "Example: troupe model inspect assets/models/mini")]
