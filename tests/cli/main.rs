@@ -81,6 +81,55 @@ fn a_character_is_imported_listed_and_shown() {
 }
 
 #[test]
+fn characters_and_folders_are_checked_and_mended() {
+    let scratch = Scratch::new();
+    let root = scratch.rolescape("Dot");
+    let checked = succeed(&mut scratch.troupe(&["--json", "validate", root.to_str().unwrap()]));
+    assert_eq!(last_json(&checked)["kind"], "rolescape");
+    scratch.import("Dot");
+    let found = last_json(&succeed(&mut scratch.troupe(&["--json", "validate", "Dot"])));
+    let codes: Vec<&str> =
+        found.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"small-picture") && codes.contains(&"no-greeting"), "{codes:?}");
+
+    let library = scratch.home().join("characters");
+    let dot = fs::read_dir(&library).unwrap().next().unwrap().unwrap().path();
+    let scenes = dot.join("scenes.jsonl");
+    let whole = fs::read_to_string(&scenes).unwrap();
+    let empty = "{\"id\":\"x\",\"turns\":[{\"role\":\"user\",\"text\":\" \"}]}";
+    fs::write(&scenes, format!("{whole}{empty}\n")).unwrap();
+    let fixed = last_json(&succeed(&mut scratch.troupe(&["--json", "validate", "Dot", "--fix"])));
+    assert_eq!(fixed["fixed"].as_array().unwrap().len(), 1, "{fixed}");
+    assert_eq!(fs::read_to_string(&scenes).unwrap(), whole);
+    fs::write(&scenes, "{oops\n").unwrap();
+    let output = run(&mut scratch.troupe(&["validate", library.to_str().unwrap()]));
+    assert!(!output.status.success());
+    assert!(text(&output.stdout).contains("line 1"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn an_evaluation_is_made_and_its_report_made_again() {
+    let scratch = Scratch::new();
+    scratch.import("Dot");
+    let out = scratch.path("run");
+    let folder = out.to_str().unwrap();
+    let made = succeed(&mut scratch.troupe(&["--json", "eval", "Dot", "--quick", "--out", folder]));
+    let results = last_json(&made)["results"].clone();
+    assert_eq!(results["stages"], Value::Null);
+    assert_eq!(results["run"]["stages"], serde_json::json!(["base"]));
+    assert!(results["aggregates"].as_array().unwrap().iter().any(|a| a["metric"] == "reply_nll"));
+    for file in ["report.html", "results.csv"] {
+        fs::remove_file(out.join(file)).unwrap();
+    }
+    let again = succeed(&mut scratch.troupe(&["--json", "eval", "report", folder]));
+    assert_eq!(last_json(&again)["results"], results);
+    assert!(out.join("report.html").exists() && out.join("results.csv").exists());
+    let output = run(&mut scratch.troupe(&["eval", "Dot", "--stages", "grpo", "--quick"]));
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("train it first"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn teaching_then_talking_drawing_and_asking() {
     let scratch = Scratch::new();
     scratch.import("Dot");

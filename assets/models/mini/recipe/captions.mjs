@@ -6,6 +6,18 @@ export const BACKGROUNDS = {
   purple: '8a5cc2', pink: 'f5b3cc', brown: '8a5a3c', teal: '2f9c95',
 };
 
+/** Words for the drawn places of ../../../art/scenes.mjs. */
+export const PLACES = {
+  beach: 'on a beach', sea: 'by the sea', harbour: 'in a harbour', night: 'under a night sky', forest: 'in a forest', meadow: 'in a meadow',
+  snow: 'in the snow', kitchen: 'in a kitchen', diner: 'in a diner', library: 'in a library', street: 'in a street', rooftop: 'on a rooftop at sunset',
+  train: 'in a train', platform: 'on a railway platform', lighthouse: 'by a lighthouse', lampRoom: 'in the lamp room of a lighthouse', storm: 'in a storm',
+  volcano: 'in front of a volcano', workshop: 'in a workshop', stage: 'on a stage', radioStudio: 'in a radio studio', garden: 'in a garden',
+  market: 'at a market', castleHall: 'in a castle hall', clockTower: 'in a clock tower', airship: 'on an airship', cave: 'in a cave',
+  laboratory: 'in a laboratory', moon: 'on the moon', rainyWindow: 'at a rainy window', bedroom: 'in a bedroom', cafe: 'in a café', desert: 'in a desert',
+  space: 'in space', underwater: 'under water', classroom: 'in a classroom', park: 'in a park', mountain: 'in the mountains', camp: 'at a camp at night',
+  festival: 'at a festival',
+};
+
 const HAIR = {
   auburn: 'a55728', black: '1f1712', blonde: 'd6b370', brown: '724133', 'dark brown': '4a312c',
   pink: 'f59797', platinum: 'ecdcbf', red: 'c93305', 'silver grey': 'bcb8b4', blue: '4a6fd8', green: '3f9150',
@@ -69,8 +81,8 @@ export const STYLES = {
 
 const pick = (random, list) => list[Math.floor(random() * list.length)];
 
-/** Options and caption of a random avatar. */
-export function avatar(random, styleName) {
+/** Options and caption of a random avatar; `place` says where it is, a plain background when absent. */
+export function avatar(random, styleName, place) {
   const style = STYLES[styleName];
   const options = {}; const words = {}; const colour = {};
   for (const [key, table] of Object.entries(style.colours)) {
@@ -95,12 +107,12 @@ export function avatar(random, styleName) {
   options.backgroundColor = [BACKGROUNDS[ground]];
   if (random() < 0.5) options.flip = random() < 0.5;
   if (random() < 0.3) options.scale = 80 + Math.floor(random() * 40);
-  return { options, caption: sentence(random, style, words, colour, face, ground) };
+  return { options, caption: sentence(random, style, words, colour, face, place ?? `on a ${ground} background`) };
 }
 
 function article(words) { return /^(a|an|two|hair|long|short|curly|thin|thick|round|square|dark|big|the)\b/.test(words) ? words : `${/^[aeiou]/.test(words) ? 'an' : 'a'} ${words}`; }
 
-function sentence(random, style, words, colour, face, ground) {
+function sentence(random, style, words, colour, face, place) {
   const hasHat = style.hat?.includes(words.hairValue) || ['cap', 'beanie', 'turban'].includes(words.hairValue);
   const bald = ['bald', 'mrClean', 'shavedHead'].includes(words.hairValue);
   const details = [];
@@ -115,19 +127,19 @@ function sentence(random, style, words, colour, face, ground) {
   for (let i = details.length - 1; i > 0; i--) { const j = Math.floor(random() * (i + 1)); [details[i], details[j]] = [details[j], details[i]]; }
   const list = details.length > 1 ? `${details.slice(0, -1).join(', ')} and ${details.at(-1)}` : details.join('');
   const parts = [
-    [`A ${style.name} of a person with ${list}`, wearing, face, `on a ${ground} background`],
-    [`${style.name}, ${ground} background: someone ${face ? `${face}, ` : ''}with ${list}`, wearing],
-    [`A person with ${list}`, face, wearing, `${ground} background, ${style.name} style`],
-    [`Draw a ${style.name}: a ${face ? `${face} ` : ''}person with ${list}`, wearing, `in front of a ${ground} background`],
+    [`A ${style.name} of a person with ${list}`, wearing, face, place],
+    [`${style.name}, ${place.replace(/^on a (.*background)$/, '$1')}: someone ${face ? `${face}, ` : ''}with ${list}`, wearing],
+    [`A person with ${list}`, face, wearing, `${place}, ${style.name} style`],
+    [`Draw a ${style.name}: a ${face ? `${face} ` : ''}person with ${list}`, wearing, place],
   ];
   return `${pick(random, parts).filter(Boolean).join(', ')}.`;
 }
 
 const SCENES = ['on a %g background', 'in front of a plain %g wall', '%g background'];
 
-/** Caption of an object picture. */
-export function object(random, name, group, ground) {
-  const scene = pick(random, SCENES).replace('%g', ground);
+/** Caption of an object picture, on the plain `ground` or in `place`. */
+export function object(random, name, group, ground, place) {
+  const scene = place ?? pick(random, SCENES).replace('%g', ground);
   return pick(random, [
     `A 3D icon of ${article(name)}, ${scene}.`, `${name}, glossy 3D render, ${scene}.`, `A picture of ${article(name)}, ${scene}.`,
     `Draw ${article(name)} in 3D emoji style, ${scene}.`,

@@ -12,7 +12,8 @@ import * as collection from '@dicebear/collection';
 import { Resvg } from '@resvg/resvg-js';
 import sharp from 'sharp';
 import emoji from 'unicode-emoji-json' with { type: 'json' };
-import { BACKGROUNDS, STYLES, avatar, object } from './captions.mjs';
+import { BACKGROUNDS, PLACES, STYLES, avatar, object } from './captions.mjs';
+import { SCENES } from '../../../art/scenes.mjs';
 
 const [folder, ...rest] = process.argv.slice(2);
 if (!folder) { console.error('usage: node render.mjs <folder> [--count N] [--seed S] [--size P]'); process.exit(2); }
@@ -38,25 +39,44 @@ const emojis = Object.entries(emoji).flatMap(([symbol, { name, group }]) => {
 const total = emojis.reduce((sum, e) => sum + e.weight, 0);
 function pickEmoji() { let at = random() * total; for (const e of emojis) { at -= e.weight; if (at <= 0) return e; } return emojis[0]; }
 
+/** Share of pictures that stand in a drawn place instead of on one colour. */
+const PLACE_SHARE = 0.35;
+const placeNames = Object.keys(PLACES);
+/** A place and its pixels, or nothing. */
+function pickPlace() {
+  if (random() >= PLACE_SHARE) return null;
+  const name = placeNames[Math.floor(random() * placeNames.length)];
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 256 256">${SCENES[name]()}</svg>`;
+  return { words: PLACES[name], svg, pixels: new Resvg(svg).render() };
+}
+const raw = (image) => sharp(Buffer.from(image.pixels), { raw: { width: image.width, height: image.height, channels: 4 } });
+
 async function drawEmoji() {
   const chosen = pickEmoji();
+  const place = pickPlace();
   const ground = Object.keys(BACKGROUNDS)[Math.floor(random() * Object.keys(BACKGROUNDS).length)];
   const side = Math.round(size * (0.7 + 0.28 * random()));
-  const place = () => Math.round((size - side) * random());
+  const at = () => Math.round((size - side) * random());
   let picture = sharp(chosen.file).resize(side, side);
   if (random() < 0.5) picture = picture.flop();
-  const rgb = await sharp({ create: { width: size, height: size, channels: 3, background: `#${BACKGROUNDS[ground]}` } })
-    .composite([{ input: await picture.png().toBuffer(), left: place(), top: place() }]).removeAlpha().raw().toBuffer();
-  return { rgb, caption: object(random, chosen.name, chosen.group, ground), source: 'fluent-emoji-3d' };
+  const back = place ? raw(place.pixels) : sharp({ create: { width: size, height: size, channels: 3, background: `#${BACKGROUNDS[ground]}` } });
+  const input = await picture.png().toBuffer();
+  const rgb = await back.composite([{ input, left: at(), top: place ? size - side : at() }]).removeAlpha().raw().toBuffer();
+  return { rgb, caption: object(random, chosen.name, chosen.group, ground, place?.words), source: 'fluent-emoji-3d' };
 }
 
 async function drawAvatar() {
   const names = ['avataaars', 'avataaars', 'bigSmile', 'toonHead', 'personas', 'micah', 'adventurer'].filter((n) => n in STYLES);
   const style = names[Math.floor(random() * names.length)];
-  const { options, caption } = avatar(random, style);
+  const place = pickPlace();
+  const { options, caption } = avatar(random, style, place?.words);
+  if (place) options.backgroundColor = ['transparent'];
   const svg = createAvatar(collection[style], { ...options, seed: String(random()), size }).toString();
-  const image = new Resvg(svg, { fitTo: { mode: 'width', value: size }, background: 'white' }).render();
-  const rgb = await sharp(Buffer.from(image.pixels), { raw: { width: image.width, height: image.height, channels: 4 } }).removeAlpha().raw().toBuffer();
+  const image = new Resvg(svg, { fitTo: { mode: 'width', value: size }, background: place ? undefined : 'white' }).render();
+  const picture = place
+    ? raw(place.pixels).composite([{ input: await raw(image).png().toBuffer() }])
+    : raw(image);
+  const rgb = await picture.removeAlpha().raw().toBuffer();
   return { rgb, caption, source: `dicebear/${style}` };
 }
 

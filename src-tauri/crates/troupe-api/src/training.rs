@@ -482,9 +482,9 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
 fn findings(character: &Character) -> Vec<FindingItem> {
     let item = |check: checks::Check| FindingItem {
         severity: check.severity.to_string(),
-        code: check.code.into(),
+        code: check.code,
         message: check.message,
-        hint: check.hint.into(),
+        hint: check.hint,
     };
     checks::check(character).into_iter().map(item).collect()
 }

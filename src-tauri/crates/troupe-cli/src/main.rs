@@ -5,8 +5,10 @@
 //! document, or one a line for streams.
 
 mod chat;
+mod eval;
 mod output;
 mod train;
+mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -58,12 +60,9 @@ enum Command {
         /// Name or id.
         character: String,
     },
-    /// Check a character before teaching it.
-    #[command(after_help = "Example: troupe validate Marzipan")]
-    Validate {
-        /// Name or id.
-        character: String,
-    },
+    /// Check a character, or a folder of them, before teaching or importing.
+    #[command(after_help = "Example: troupe validate Marzipan --fix")]
+    Validate(validate::ValidateArguments),
     /// Teach a character.
     #[command(after_help = "Example: troupe train Marzipan --steps 300 --seed 7")]
     Train(train::TrainArguments),
@@ -88,6 +87,9 @@ enum Command {
         #[command(subcommand)]
         stage: train::PretrainStage,
     },
+    /// Measure characters before and after teaching, and write a report.
+    #[command(after_help = "Example: troupe eval Marzipan --quick")]
+    Eval(eval::EvalArguments),
     /// Look at base models.
     #[command(after_help = "Example: troupe model inspect assets/models/mini")]
     Model {
@@ -233,21 +235,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             let detail = open()?.character(&character)?;
             output.result(&detail, || show_text(&detail));
         }
-        Command::Validate { character } => {
-            let findings = open()?.check_character(&character)?;
-            output.result(&findings, || {
-                if findings.is_empty() {
-                    return "No findings: ready to be taught.".into();
-                }
-                let line = |f: &troupe_api::wire::FindingItem| {
-                    format!("{}: {}. {}", f.severity, f.message, f.hint)
-                };
-                findings.iter().map(line).collect::<Vec<_>>().join("\n")
-            });
-            if findings.iter().any(|f| f.severity == "error") {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
+        Command::Validate(arguments) => return validate::validate(open, &arguments, output),
         Command::Train(arguments) => return train::train(&open()?, &arguments, output),
         Command::Pretrain { stage } => {
             return train::pretrain(&stage, options.model_dir.as_deref(), output);
@@ -256,6 +244,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,
         Command::Ask(arguments) => chat::ask(&open()?, &arguments, output)?,
+        Command::Eval(arguments) => return eval::eval(open, &arguments, output),
         Command::Model { action: ModelAction::Inspect { folder } } => inspect(&folder, output)?,
         Command::Model { action: ModelAction::Quantize { folder, to, out } } => {
             quantize(&folder, to, &out, output)?;

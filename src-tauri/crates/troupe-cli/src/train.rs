@@ -91,7 +91,7 @@ pub(crate) fn train(
 }
 
 /// Counts interrupts: the first asks for a pause, the second ends the process at once.
-fn interrupts() -> Result<Arc<AtomicUsize>> {
+pub(crate) fn interrupts() -> Result<Arc<AtomicUsize>> {
     let interrupts = Arc::new(AtomicUsize::new(0));
     let seen = interrupts.clone();
     ctrlc::set_handler(move || {

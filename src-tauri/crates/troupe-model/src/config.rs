@@ -12,8 +12,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    autoencoder::VaeConfig, error::ModelError, image_ops::ImageTransform, tokens::TextTemplate,
-    vit::VitConfig,
+    autoencoder::VaeConfig, error::ModelError, image_ops::ImageTransform, scorer::ScorerConfig,
+    tokens::TextTemplate, vit::VitConfig,
 };
 
 /// The language model with its two experts.
@@ -153,6 +153,9 @@ pub struct ModelConfig {
     pub llm_config: LlmConfig,
     /// The vision tower.
     pub vit_config: VitConfig,
+    /// Ours: the text tower that compares pictures with texts.
+    #[serde(default)]
+    pub scorer_config: ScorerConfig,
     /// The picture codec's network; unused by the pixel codec.
     #[serde(default)]
     pub vae_config: VaeConfig,

@@ -15,6 +15,7 @@
 //! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
 //! | [`adapter`] | what was learned for one character, attached at run time |
 //! | [`inspect`], [`quantize`] | what a folder holds, without loading it; a smaller copy of it |
+//! | [`scorer`] | how well a picture fits a text |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
 pub mod adapter;
@@ -30,6 +31,7 @@ pub mod layout;
 pub mod llm;
 pub mod quantize;
 pub mod runtime;
+pub mod scorer;
 pub mod text;
 pub mod tokens;
 pub mod unified;

@@ -26,7 +26,7 @@ use crate::{
     image_ops::{fit_square, normalise, resize_bicubic, to_rgb_image},
     tokens::{StreamDecoder, TextRole, TextTokenizer},
     unified::{LatentInput, Network},
-    weights::{Weights, hash_files},
+    weights::{Weights, hash_files, is_network},
 };
 pub use crate::{flow::FlowSampling, text::TextSampling};
 
@@ -374,7 +374,7 @@ impl Model {
         if dtype == DType::F32 && (quantised.is_some() || is_stored_quantised) {
             network.halve_embedding()?;
         }
-        let mismatch = weights.mismatch(|_| true);
+        let mismatch = weights.mismatch(is_network);
         if !mismatch.is_empty() {
             return Err(ModelError::Weights(mismatch));
         }

@@ -46,25 +46,25 @@ fn default_eps() -> f64 {
 }
 
 #[derive(Debug, Clone)]
-struct LayerNorm {
+pub(crate) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
     eps: f64,
 }
 
 impl LayerNorm {
-    fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
         let w = cfg.hidden_size;
         Ok(Self { weight: vb.get(w, "weight")?, bias: vb.get(w, "bias")?, eps: cfg.layer_norm_eps })
     }
 
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         fused::layer_norm(xs, &self.weight, &self.bias, self.eps)
     }
 }
 
 #[derive(Debug, Clone)]
-struct EncoderLayer {
+pub(crate) struct EncoderLayer {
     layer_norm1: LayerNorm,
     q_proj: Linear,
     k_proj: Linear,
@@ -77,7 +77,7 @@ struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn load(cfg: &VitConfig, vb: &VarBuilder) -> Result<Self> {
         let (w, f) = (cfg.hidden_size, cfg.intermediate_size);
         let attn = vb.pp("self_attn");
         let square = |name: &str| load_linear(&attn.pp(name), w, w, true);
@@ -94,7 +94,7 @@ impl EncoderLayer {
         })
     }
 
-    fn forward(&self, xs: &Tensor, mask: &AttnMask) -> Result<Tensor> {
+    pub(crate) fn forward(&self, xs: &Tensor, mask: &AttnMask) -> Result<Tensor> {
         let (n, w) = xs.dims2()?;
         let d = w / self.num_heads;
         let normed = self.layer_norm1.forward(xs)?;

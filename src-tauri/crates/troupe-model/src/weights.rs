@@ -371,6 +371,11 @@ const HASH_SAMPLES: u64 = 256;
 /// Size of one sample.
 const HASH_SAMPLE_BYTES: usize = 1 << 20;
 
+/// Whether a tensor belongs to the network itself, not to the scorer that may lie beside it.
+pub fn is_network(name: &str) -> bool {
+    !name.starts_with(crate::scorer::SCORER_PREFIX)
+}
+
 /// Hash of files by name and content, in hex; large files by length, head and samples.
 ///
 /// # Errors

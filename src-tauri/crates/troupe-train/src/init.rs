@@ -3,7 +3,10 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use troupe_model::{config::ModelConfig, error::ModelError, runtime::ModelFiles, unified::Network};
+use troupe_model::{
+    config::ModelConfig, error::ModelError, runtime::ModelFiles, unified::Network,
+    weights::is_network,
+};
 
 use crate::error::{TrainError, TrainResult};
 
@@ -18,7 +21,7 @@ pub fn write_fresh_weights(model_dir: &Path, file: &Path, seed: u64) -> TrainRes
     let source = ModelFiles::find(model_dir)?.source()?;
     let weights = Arc::new(source.fresh(seed, move |name| !made(name)).trainable(|_| true));
     Network::load(&config, &weights.builder(DType::F32, &Device::Cpu))?;
-    let mismatch = weights.mismatch(|_| true);
+    let mismatch = weights.mismatch(is_network);
     if !mismatch.is_empty() {
         return Err(ModelError::Weights(mismatch).into());
     }

@@ -108,7 +108,7 @@ pub fn load_trainable(
         TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
     let weights = Arc::new(files.source()?.trainable(trainable));
     let network = Network::load(&config, &weights.builder(DType::F32, &device))?;
-    let mismatch = weights.mismatch(|_| true);
+    let mismatch = weights.mismatch(troupe_model::weights::is_network);
     if !mismatch.is_empty() {
         return Err(troupe_model::error::ModelError::Weights(mismatch).into());
     }

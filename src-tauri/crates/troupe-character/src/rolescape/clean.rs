@@ -27,7 +27,7 @@ pub(super) fn clean_all(raw: &[String]) -> Vec<Cleaned> {
         item.dropped = reason(text, item);
         if item.dropped.is_none() && looks_like_rubric(item) {
             // Among quoted prompts an unquoted criterion stands out; elsewhere it is only suspected.
-            if num_quoted * 2 >= raw.len() && item.text.contains(": ") {
+            if num_quoted * 2 >= raw.len() && !starts_like_criterion(&item.text) {
                 item.dropped = Some("rubric");
             } else {
                 item.is_suspect = true;
@@ -124,13 +124,27 @@ fn reason(raw: &str, item: &Cleaned) -> Option<&'static str> {
     None
 }
 
+/// `Use of "…" in appropriate moments.`: kept, because the published counts keep it.
+fn starts_like_criterion(text: &str) -> bool {
+    let criterion = ["Use of ", "Uses ", "Avoids ", "Shows ", "Demonstrates ", "Maintains "];
+    criterion.iter().any(|start| text.starts_with(start))
+}
+
+/// `Does the reply …?`, `Are responses …?`: a question about the answer, not to the character.
+fn asks_about_answers(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let subject = ["response", "reply", "replies", "answer", "model", "output", "character"];
+    let starts = ["does ", "do ", "are ", "is ", "should "].iter().any(|s| lower.starts_with(s));
+    let second: Vec<&str> = lower.split_whitespace().skip(1).take(2).collect();
+    starts && second.iter().any(|word| subject.iter().any(|s| word.starts_with(s)))
+}
+
 /// `Tone & Language: Are responses …?`, `Use of "…" in appropriate moments.`
 fn looks_like_rubric(item: &Cleaned) -> bool {
     if item.quoted {
         return false;
     }
-    let criterion = ["Use of ", "Uses ", "Avoids ", "Shows ", "Demonstrates ", "Maintains "];
-    if criterion.iter().any(|start| item.text.starts_with(start)) {
+    if starts_like_criterion(&item.text) || asks_about_answers(&item.text) {
         return true;
     }
     let Some((label, rest)) = item.text.split_once(": ") else {
@@ -142,7 +156,30 @@ fn looks_like_rubric(item: &Cleaned) -> bool {
         word.starts_with(|c: char| c.is_uppercase() || !c.is_alphabetic())
             || ["and", "of", "the", "with", "in", "to", "for"].contains(word)
     });
-    let asks = ["Does ", "Do ", "Are ", "Is ", "Should ", "Must ", "Can ", "Use", "Avoid", "Show"];
+    let asks = [
+        "Does ",
+        "Do ",
+        "Did ",
+        "Are ",
+        "Is ",
+        "Should ",
+        "Must ",
+        "Can ",
+        "Will ",
+        "How ",
+        "Whether ",
+        "Use",
+        "Avoid",
+        "Show",
+        "The ",
+        "Expect",
+        "Look",
+        "Reflect",
+        "Maintain",
+        "Demonstrat",
+        "Consisten",
+        "Respon",
+    ];
     (1..=6).contains(&words.len()) && titled && asks.iter().any(|start| rest.starts_with(start))
 }
 
@@ -192,6 +229,10 @@ mod tests {
             "*(Tests: patience)*",
             "Tone & Voice: Does he speak of himself as the keeper?",
             "Use of \"ahoy\" in suitable moments.",
+            "\"What do you see?\"",
+            "\"Who is there?\"",
+            "Does the response stay calm?",
+            "Pip: are you awake?",
         ]
         .map(String::from)
         .into();
@@ -205,6 +246,10 @@ mod tests {
                 Some("meta"),
                 Some("repeat"),
                 Some("rater_note"),
+                Some("rubric"),
+                None,
+                None,
+                None,
                 Some("rubric"),
                 None
             ]

@@ -769,7 +769,9 @@ impl Converter<'_> {
         let source = self.character.source.get_or_insert_default();
         match copy {
             None => {
-                source.extra.insert("test_profile".into(), Value::Null);
+                if self.character.profile.is_some() {
+                    source.extra.insert("test_profile".into(), Value::Null);
+                }
                 self.findings.file("LAY-MISSING", Severity::Info, &name, "no copy of the profile");
             }
             Some(text) => {

@@ -165,3 +165,6 @@ fn find_existing(fresh: &Character, library: &Library) -> Result<Option<Characte
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod classes;
