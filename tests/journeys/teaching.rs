@@ -71,7 +71,8 @@ fn a_paused_run_goes_on_where_it_was() {
     })
     .unwrap();
     assert_eq!((outcome, steps), (Outcome::Finished, vec![3, 4]));
-    let weights = |run: &std::path::Path| std::fs::read(run.join("adapter/adapter.safetensors"));
+    let weights =
+        |run: &std::path::Path| std::fs::read(run.join("adapter/adapter_model.safetensors"));
     assert!(weights(&whole).unwrap() == weights(&run).unwrap(), "the interruption left a trace");
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn adapter_dirs(character_dir: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|dir| !dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')))
-        .filter(|dir| dir.join(troupe_model::adapter::ADAPTER_FILE).exists())
+        .filter(|dir| troupe_model::adapter::adapter_file(dir).exists())
         .collect();
     dirs.sort_unstable();
     dirs.reverse();

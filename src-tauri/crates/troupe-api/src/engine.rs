@@ -107,7 +107,7 @@ impl ModelSlot {
 
 /// When an adapter was last written.
 fn modified(path: &Path) -> std::time::SystemTime {
-    let file = path.join(troupe_model::adapter::ADAPTER_FILE);
+    let file = troupe_model::adapter::adapter_file(path);
     std::fs::metadata(file).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH)
 }
 

@@ -17,7 +17,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use troupe_character::{Character, Split, pictures::load_rgb};
 use troupe_model::{
-    adapter::{ADAPTER_CONFIG, ADAPTER_FILE, AdapterConfig},
+    adapter::{ADAPTER_CONFIG, AdapterConfig, adapter_file},
     config::ModelConfig,
     image_ops::fit_square,
     runtime::{LoadOptions, Model, ModelFiles},
@@ -140,7 +140,7 @@ impl Subject {
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             let Ok(text) = std::fs::read_to_string(dir.join(ADAPTER_CONFIG)) else { continue };
             let Ok(config) = serde_json::from_str::<AdapterConfig>(&text) else { continue };
-            let file = dir.join(ADAPTER_FILE);
+            let file = adapter_file(&dir);
             let Ok(time) = std::fs::metadata(&file).and_then(|m| m.modified()) else { continue };
             let stage = if config.stage.is_empty() { "sft".into() } else { config.stage };
             let newer = found.get(&stage).is_none_or(|(old, _)| time > *old);
@@ -261,7 +261,7 @@ impl RunInfo {
             let mut adapters = BTreeMap::new();
             for (stage, dir) in &subject.adapters {
                 if plan.stages.contains(stage) {
-                    adapters.insert(stage.clone(), hash_files(&[dir.join(ADAPTER_FILE)])?);
+                    adapters.insert(stage.clone(), hash_files(&[adapter_file(dir)])?);
                 }
             }
             characters.push(SubjectInfo {

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -27,6 +27,13 @@ const EARLIER_ADAPTER_FILE: &str = "adapter.safetensors";
 /// File of the description.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 const PEFT_PREFIX: &str = "base_model.model.";
+
+/// The file of the tensors in an adapter folder, also under its earlier name; it need not exist.
+pub fn adapter_file(dir: &Path) -> PathBuf {
+    let earlier = dir.join(EARLIER_ADAPTER_FILE);
+    let present = dir.join(ADAPTER_FILE);
+    if earlier.exists() && !present.exists() { earlier } else { present }
+}
 
 /// Description of an adapter. The first fields are PEFT's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -134,11 +141,7 @@ impl Adapter {
     /// When a file is missing or malformed.
     pub fn load(path: &Path, device: &Device) -> ModelResult<Self> {
         let (file, config) = if path.is_dir() {
-            let file = [ADAPTER_FILE, EARLIER_ADAPTER_FILE]
-                .map(|name| path.join(name))
-                .into_iter()
-                .find(|file| file.exists())
-                .unwrap_or_else(|| path.join(ADAPTER_FILE));
+            let file = adapter_file(path);
             (file, path.join(ADAPTER_CONFIG))
         } else {
             (path.to_path_buf(), path.with_file_name(ADAPTER_CONFIG))

@@ -78,7 +78,8 @@ fn a_quantised_copy_is_smaller_and_close() -> Result<()> {
     let mut taken = 0;
     let network =
         quantised(&ModelConfig::from_dir(&out).expect("it reads back"), &out, &mut taken)?;
-    assert!(taken >= 7 * 2 * config.llm_config.num_hidden_layers, "both experts: {taken}");
+    // Six of the seven layers of each expert: the MLP's width does not fit any block.
+    assert!(taken >= 6 * 2 * config.llm_config.num_hidden_layers, "both experts: {taken}");
     let (a, b) = (loss(&config, &dense(&config, &base)?)?, loss(&config, &network)?);
     let (a, b) = (a.to_scalar::<f32>()?, b.to_scalar::<f32>()?);
     // Half-float embeddings and 8-bit layers (the widths do not fit 4-bit blocks).
@@ -100,8 +101,8 @@ fn every_update_on_a_quantised_layer_gets_a_gradient() -> Result<()> {
         if !module.contains(".layers.") {
             return Ok(());
         }
-        assert!(linear.is_quantised(), "{module}");
         let (o, i) = linear.shape()?;
+        assert_eq!(linear.is_quantised(), i.is_multiple_of(troupe_nn::quant::BLOCK), "{module}");
         let draw = |shape: (usize, usize)| -> Result<Var> {
             let noise = Noise::new(9, Stream::Weights, vars.len() as u64);
             Var::from_tensor(&({ noise }.normal_tensor(shape, &Device::Cpu)? * 0.05)?)
