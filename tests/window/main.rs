@@ -101,6 +101,7 @@ async fn a_character_with_pictures_is_authored_drawn_and_compared() {
     let scratch = Scratch::new();
     let files = [picture(&scratch, "a.png", 10), picture(&scratch, "b.png", 200)].join("\n");
     let window = Window::open_answering(&scratch, &scratch.model_dir(), &files).await;
+    window.click(&by("nav-characters")).await; // past the welcome of a first start
     window.click(&by("new-character")).await;
     window.write(&by("field-name"), "Lotte").await;
     window.write(&by("field-persona"), "A lighthouse keeper.").await;
