@@ -170,7 +170,8 @@ pub(super) fn distinct2(text: &str) -> f64 {
     if words.len() < 2 { 1. } else { pairs.len() as f64 / (words.len() - 1) as f64 }
 }
 
-pub(super) fn file_name(text: &str) -> String {
+/// A text as part of a file's name; different texts stay different.
+pub(crate) fn file_name(text: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let mut name: String = text.chars().map(safe).take(60).collect();
     if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {

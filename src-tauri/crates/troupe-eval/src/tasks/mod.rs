@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(crate) use baselines::{baselines, judge_anchors};
+pub(crate) use material::file_name;
 
 /// One stage of one character, with everything that measuring it needs.
 pub(crate) struct Bench<'a> {
