@@ -18,7 +18,7 @@ use crate::{
     judge::{JUDGE_PROMPT, MEMORIZATION, MIN_ANCHOR_GAP, PERSONALITY},
     plot::{Bar, bars, escape, number},
     records::{Record, read},
-    run::{RunInfo, write},
+    run::{RunInfo, reference_file, write},
 };
 
 const CSS: &str = include_str!("report.css");
@@ -192,7 +192,7 @@ fn stage_label(stage: &str) -> &str {
         "sft" => "stage 1",
         "grpo" => "stage 2",
         "real" => "real pictures",
-        "copy" => "training pictures",
+        "copy" => "copied training pictures",
         "other" => "another character",
         "constant" => "constant letter",
         other => other,
@@ -366,6 +366,19 @@ fn figure(folder: &Path, record: &Record) -> String {
     )
 }
 
+/// The held-out picture of a record's prompt, where there is one.
+fn reference(folder: &Path, record: &Record) -> String {
+    let truth = record.text("truth");
+    let file = folder.join(reference_file(&record.character, truth));
+    match embedded(&file).filter(|_| !truth.is_empty()) {
+        Some(source) => format!(
+            "<figure><img src=\"{source}\" alt=\"held-out picture\"><figcaption>held-out picture<br>{}</figcaption></figure>",
+            escape(truth)
+        ),
+        None => String::new(),
+    }
+}
+
 /// Pictures of the same prompt and seed beside each other.
 fn picture_rows(folder: &Path, records: &[&Record]) -> String {
     let mut rows: BTreeMap<(&str, &str, u64), Vec<&Record>> = BTreeMap::new();
@@ -387,6 +400,7 @@ fn picture_rows(folder: &Path, records: &[&Record]) -> String {
             first.text("prompt").to_owned()
         };
         let _ = write!(out, "<blockquote>{}</blockquote><div class=\"row\">", escape(&text));
+        out.push_str(&reference(folder, first));
         for record in &row {
             out.push_str(&figure(folder, record));
         }

@@ -30,7 +30,7 @@ use crate::{
     judge::Judge,
     pictures::centroid,
     records::RecordLog,
-    tasks::Bench,
+    tasks::{Bench, file_name},
 };
 
 /// File that says what a run measures.
@@ -415,6 +415,25 @@ pub(crate) fn sized(picture: &RgbImage, config: &ModelConfig) -> RgbImage {
     }
 }
 
+/// File of a held-out picture in the run's folder, which a report shows beside the drawn ones.
+pub(crate) fn reference_file(character: &str, id: &str) -> PathBuf {
+    let name = format!("{}.png", file_name(id));
+    [PICTURES_FOLDER, "real", &file_name(character), &name].iter().collect()
+}
+
+fn save_reference(plan: &Plan, character: &str, id: &str, picture: &RgbImage) -> EvalResult<()> {
+    let path = plan.out.join(reference_file(character, id));
+    let doing = "saving a held-out picture";
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| EvalError::io(doing, folder, e))?;
+    }
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|e| EvalError::io(doing, &path, std::io::Error::other(e)))?;
+    write(&path, bytes.get_ref())
+}
+
 fn references(plan: &Plan, config: &ModelConfig) -> EvalResult<Vec<References>> {
     let mut all = Vec::new();
     for subject in &plan.subjects {
@@ -426,7 +445,10 @@ fn references(plan: &Plan, config: &ModelConfig) -> EvalResult<Vec<References>> 
             let Some(vector) = vectors.pop() else { continue };
             match picture.split {
                 Split::Train => found.train.push(vector),
-                Split::Test => drop(found.held_out.insert(picture.id.clone(), vector)),
+                Split::Test => {
+                    save_reference(plan, &character.name, &picture.id, &pixels)?;
+                    found.held_out.insert(picture.id.clone(), vector);
+                }
             }
         }
         found.centroid = centroid(&found.train);

@@ -157,6 +157,7 @@ fn every_task_leaves_records_and_the_report_is_whole() {
     assert_eq!(results.aggregates, aggregate(&records));
     let html = fs::read_to_string(&files.html).unwrap();
     assert!(html.contains("data:image/png;base64,") && html.contains("<svg"));
+    assert_eq!(html.matches("alt=\"held-out picture\"").count(), 2 * 2 + 2, "beside every seed");
     for outside in ["http://", "https://", "<link", "<script", "src=\"pictures"] {
         assert!(!html.contains(outside), "the report refers to {outside}");
     }
