@@ -1,5 +1,7 @@
 //! Creating a character, chatting with it, coming back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::mpsc::channel;
 
 use troupe_api::{
