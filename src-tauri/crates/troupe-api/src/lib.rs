@@ -7,6 +7,7 @@ mod characters;
 mod chat;
 mod engine;
 pub mod error;
+mod recipes;
 mod training;
 pub mod wire;
 

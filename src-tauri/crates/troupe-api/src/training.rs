@@ -58,6 +58,11 @@ fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     })
 }
 
+/// The recipe of an earlier run.
+pub(crate) fn recipe_of(run: &RunFolder) -> ApiResult<SftRecipe> {
+    Ok(run_file(run)?.job.recipe)
+}
+
 fn status_word(status: Status) -> String {
     match status {
         Status::Waiting => "waiting",
@@ -116,8 +121,7 @@ impl Studio {
     /// When the character does not exist.
     pub fn training_plan(&self, wanted: &str, num_steps: Option<usize>) -> ApiResult<TrainingPlan> {
         let character = self.library().load(wanted)?;
-        let mut recipe = SftRecipe::default();
-        recipe.num_steps = num_steps.unwrap_or(recipe.num_steps);
+        let recipe = self.recipe(None, &[], num_steps.map(|n| n as u32))?;
         let options = samples::SampleOptions {
             kinds: recipe.kinds.iter().copied().collect(),
             held_out_share: recipe.held_out_share,
@@ -163,11 +167,21 @@ impl Studio {
     /// # Errors
     /// When the character does not exist or the run cannot be written.
     pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
-        let character = self.library().editable(&request.character_id)?;
-        let mut recipe = SftRecipe::default();
-        if let Some(steps) = request.num_steps {
-            recipe.num_steps = steps as usize;
-        }
+        let recipe = self.recipe(None, &[], request.num_steps)?;
+        self.create_run_with(&request.character_id, request.seed.unwrap_or(1), recipe)
+    }
+
+    /// The same with every number given.
+    ///
+    /// # Errors
+    /// When the character does not exist or the run cannot be written.
+    pub fn create_run_with(
+        &self,
+        character_id: &str,
+        seed: u32,
+        recipe: SftRecipe,
+    ) -> ApiResult<PathBuf> {
+        let character = self.library().editable(character_id)?;
         let id = uuid::Uuid::now_v7().to_string();
         let dir = self.runs_dir().join(&id);
         let file = RunFile {
@@ -180,7 +194,7 @@ impl Studio {
                     .unwrap_or_else(|_| self.model_dir().into()),
                 character_dir: character.dir.clone(),
                 run_dir: dir.clone(),
-                seed: u64::from(request.seed.unwrap_or(1)),
+                seed: u64::from(seed),
                 recipe,
             },
         };
@@ -389,6 +403,7 @@ fn findings(character: &Character) -> Vec<FindingItem> {
 pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult<Outcome> {
     let run = RunFolder::open(dir)?;
     let _lock = run.lock()?;
+    let _heart = run.heartbeat();
     run.clear_request()?;
     let file = run_file(&run)?;
     let mut state = run.state()?;
