@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod chatting;
+mod kills;
 mod teaching;
