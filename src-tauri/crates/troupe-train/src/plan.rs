@@ -71,11 +71,13 @@ pub struct SftPlan {
 }
 
 /// Arithmetic operations per second of two cores, measured on `mini` with adapters.
-const OPERATIONS_PER_SECOND: f64 = 9e10;
+const OPERATIONS_PER_SECOND: f64 = 1.1e11;
 /// Seconds beside the steps: loading, conditions, validations, samples.
 const SECONDS_BESIDE: f64 = 60.;
 /// Activations of a layer per token, in model widths and in MLP widths.
-const ACTIVATIONS: (usize, usize) = (14, 4);
+const ACTIVATIONS: (usize, usize) = (10, 3);
+/// Memory of the program itself, its files and the allocator's slack.
+const BYTES_BESIDE: usize = 400 << 20;
 
 /// Plans a run on a character with a base.
 ///
@@ -239,13 +241,19 @@ impl Sizes {
         (config.picture_size / stride).pow(2)
     }
 
-    /// Weights, gradients, moments, a checkpoint being written, and the activations of a batch.
+    /// Weights, gradients, moments, a copy for a checkpoint, and the activations of a batch. Texts and
+    /// pictures take turns unless the flow loss reaches the text. About half of the text is a start
+    /// that is run once, and an eighth carries a loss.
     fn memory(&self, config: &ModelConfig, recipe: &SftRecipe) -> usize {
         let llm = &config.llm_config;
-        let tokens = recipe.text_tokens + recipe.pictures * Self::latents(config);
+        let gen_layers = (0..llm.num_hidden_layers).filter(|i| llm.has_gen_expert(*i)).count();
         let per_token = ACTIVATIONS.0 * llm.hidden_size + ACTIVATIONS.1 * llm.intermediate_size;
-        let logits = recipe.text_tokens / 3 * llm.vocab_size * 2;
-        4 * (self.base + 5 * self.trainable + tokens * llm.num_hidden_layers * per_token + logits)
+        let text = recipe.text_tokens / 2 * llm.num_hidden_layers * per_token
+            + recipe.text_tokens / 8 * llm.vocab_size * 2;
+        let pictures = recipe.pictures * Self::latents(config) * gen_layers * per_token;
+        let batch =
+            if recipe.condition_refresh == 0 { text + pictures } else { text.max(pictures) };
+        4 * (self.base + 4 * self.trainable + batch) + BYTES_BESIDE
     }
 
     /// Operations of all batches at the measured speed. A frozen weight costs four operations per

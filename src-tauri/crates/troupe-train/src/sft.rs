@@ -414,26 +414,14 @@ impl<'a> Run<'a> {
     /// One optimiser step.
     fn train_step(&mut self) -> TrainResult<Measured> {
         let recipe = &self.job.recipe;
-        let mut sum: Option<GradStore> = None;
-        let (mut loss, mut ce, mut mse) = (0., Mean::default(), Mean::default());
+        let mut sums = Sums::default();
         for batch in 0..recipe.accumulate {
             self.batch = batch;
-            let losses = self.batch_losses()?;
-            let weighted = [(&losses.0, recipe.ce_weight), (&losses.1, recipe.mse_weight)];
-            let Some(total) = weighted_sum(weighted, recipe.accumulate)? else {
-                continue;
-            };
-            let grads = total.backward()?;
-            sum = Some(match sum {
-                Some(before) => self.add_gradients(before, &grads)?,
-                None => grads,
-            });
-            loss += scalar(&total)?;
-            ce.add(losses.0.as_ref().map(scalar).transpose()?);
-            mse.add(losses.1.as_ref().map(scalar).transpose()?);
+            self.add_batch(&mut sums)?;
         }
+        let Sums { grads, loss, ce, mse } = sums;
         let (ce, mse) = (ce.value(), mse.value());
-        let Some(grads) = sum else {
+        let Some(grads) = grads else {
             return Ok(Measured { loss: 0., ce, mse, grad_norm: 0. });
         };
         let grad_norm = self.optimiser.grad_norm(&grads)?;
@@ -447,8 +435,9 @@ impl<'a> Run<'a> {
         Ok(Measured { loss, ce, mse, grad_norm })
     }
 
-    /// Text and flow loss of the next batch.
-    fn batch_losses(&mut self) -> TrainResult<(Option<Tensor>, Option<Tensor>)> {
+    /// Adds losses and gradients of the next batch. Texts and pictures that share no gradient run one
+    /// after the other, so that only one of them takes memory.
+    fn add_batch(&mut self, sums: &mut Sums) -> TrainResult<()> {
         let recipe = &self.job.recipe;
         let has_text = recipe.text_every > 0 && self.step.is_multiple_of(recipe.text_every);
         let text = if has_text { self.draw_text() } else { Vec::new() };
@@ -457,10 +446,36 @@ impl<'a> Run<'a> {
             .map(|item| self.picture_pass[item])
             .collect();
         if recipe.condition_refresh == 0 {
-            return self.joint_losses(&text, &pictures);
+            let (ce, mse) = self.joint_losses(&text, &pictures)?;
+            return self.add_losses(sums, ce, mse);
         }
         self.refresh_conditions()?;
-        Ok((self.text_loss(&text)?, self.picture_loss(&pictures)?))
+        let ce = self.text_loss(&text)?;
+        self.add_losses(sums, ce, None)?;
+        let mse = self.picture_loss(&pictures)?;
+        self.add_losses(sums, None, mse)
+    }
+
+    fn add_losses(
+        &self,
+        sums: &mut Sums,
+        ce: Option<Tensor>,
+        mse: Option<Tensor>,
+    ) -> TrainResult<()> {
+        let recipe = &self.job.recipe;
+        let weighted = [(&ce, recipe.ce_weight), (&mse, recipe.mse_weight)];
+        let Some(total) = weighted_sum(weighted, recipe.accumulate)? else {
+            return Ok(());
+        };
+        let grads = total.backward()?;
+        sums.grads = Some(match sums.grads.take() {
+            Some(before) => self.add_gradients(before, &grads)?,
+            None => grads,
+        });
+        sums.loss += scalar(&total)?;
+        sums.ce.add(ce.as_ref().map(scalar).transpose()?);
+        sums.mse.add(mse.as_ref().map(scalar).transpose()?);
+        Ok(())
     }
 
     fn add_gradients(&self, mut sum: GradStore, more: &GradStore) -> TrainResult<GradStore> {
@@ -582,7 +597,9 @@ impl<'a> Run<'a> {
         }
         // After a resume the conditions must be those of the last refresh, not of today's weights.
         let present = swap(&self.lora_vars, &self.condition_loras)?;
+        self.track_loras(false)?;
         let read = read_conditions(&self.model, &self.data.pictures);
+        self.track_loras(true)?;
         swap(&self.lora_vars, &present)?;
         self.conditions = read?;
         Ok(())
@@ -592,9 +609,10 @@ impl<'a> Run<'a> {
     fn observe(&mut self, watch: Watcher) -> TrainResult<()> {
         phase(watch, "trying it out");
         let present = self.use_average()?;
+        self.track_loras(false)?;
         let seen = self.look(watch);
-        let tensors = self.weights();
-        let tensors = copies(tensors);
+        self.track_loras(true)?;
+        let tensors = copies(self.weights());
         if let Some(present) = present {
             swap(&self.lora_vars, &present)?;
             swap(&self.gen_vars, &present)?;
@@ -609,6 +627,26 @@ impl<'a> Run<'a> {
         if let Some(text) = self.observations.verdict() {
             watch(TrainEvent::Note { text });
         }
+        Ok(())
+    }
+
+    /// Whether passes remember what a gradient through the low-rank updates would need. Looking on
+    /// without it takes far less memory; the values are the same variables'.
+    fn track_loras(&mut self, on: bool) -> TrainResult<()> {
+        let vars = &self.lora_vars;
+        self.model.network_mut().visit_linears(&mut |module, linear| {
+            let Some(scale) = linear.lora().map(|lora| lora.scale) else {
+                return Ok(());
+            };
+            let factor = |part: &str| {
+                let tensor = vars.get(&format!("{module}.{part}"))?.as_tensor();
+                Some(if on { tensor.clone() } else { tensor.detach() })
+            };
+            match (factor("lora_A"), factor("lora_B")) {
+                (Some(a), Some(b)) => linear.attach(Lora { a, b, scale }),
+                _ => Ok(()),
+            }
+        })?;
         Ok(())
     }
 
@@ -772,6 +810,15 @@ impl<'a> Run<'a> {
         Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
         Ok(())
     }
+}
+
+/// What the batches of a step come to.
+#[derive(Debug, Default)]
+struct Sums {
+    grads: Option<GradStore>,
+    loss: f64,
+    ce: Mean,
+    mse: Mean,
 }
 
 /// A mean of what there is.
