@@ -9,13 +9,14 @@ DEMO_CHARACTER := Marzipan
 DEMO_STEPS :=
 TROUPE := target/release/troupe
 
-.PHONY: help run demo test test-rust test-ui test-window build cli ui package setup setup-test clean
+.PHONY: help run demo test test-rust test-ui test-window test-kills build cli ui package setup setup-test clean
 
 help:
 	@echo 'make run           install what is missing, build, start the studio'
 	@echo 'make demo          teach a character and chat with it on the command line'
 	@echo 'make test          everything that CI runs'
 	@echo 'make cli           build only the command line ($(TROUPE)); needs no WebKit'
+	@echo 'make test-kills    a hundred kills of a run; takes minutes, not part of make test'
 	@echo 'make package       build .deb and .rpm packages'
 	@echo 'make test-rust | test-ui | test-window    parts of make test'
 
@@ -57,6 +58,11 @@ test-ui:
 test-window:
 	@.ci/setup test
 	@.ci/test window
+
+# A hundred SIGKILLs of a run, each followed by going on; the weights must be those of one left alone.
+test-kills:
+	@.ci/setup cli
+	TROUPE_KILLS=100 cargo test --locked -p troupe-tests --test journeys kills -- --nocapture
 
 package: ui
 	@.ci/setup studio

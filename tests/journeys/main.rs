@@ -6,4 +6,5 @@ mod authoring;
 mod bad_input;
 mod chatting;
 mod gallery;
+mod kills;
 mod teaching;

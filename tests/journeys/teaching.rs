@@ -153,3 +153,29 @@ fn a_queued_run_starts_when_the_one_before_has_ended() {
     wait_for("the second run", || (status(&second.id) == "finished").then_some(()));
     assert_eq!(status(&first.id), "stopped");
 }
+
+#[test]
+fn every_mode_changes_what_it_may_and_its_adapter_loads() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let set = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|c| (*c).to_owned()).collect();
+        studio.recipe(None, &changes, Some(2)).unwrap()
+    };
+    let cases = [
+        (set(&["mode=lora"]), "lora_A"),
+        (set(&["mode=generation"]), "lora_A"),
+        (set(&["condition_refresh=0", "lora.rank=0", "mode=full"]), "mlp.up_proj.weight"),
+    ];
+    for (recipe, expected) in cases {
+        let run = studio.create_run_with(&id, 1, recipe).unwrap();
+        let outcome = work(&run, &mut |_| Control::Continue).unwrap();
+        assert_eq!(outcome, Outcome::Finished);
+        let file = run.join("adapter/adapter_model.safetensors");
+        let names = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        assert!(names.contains(expected), "no {expected} was learned");
+        let chat = studio.create_chat(&id).unwrap();
+        reply(&say(&studio, &chat.chat.id, "Hello?"));
+    }
+}

@@ -128,6 +128,9 @@ impl From<TrainError> for ApiError {
                 chain(&error),
                 "Is the disk full or the folder write-protected? Make room, then resume the run.",
             ),
+            TrainError::Recipe { .. } => {
+                Self::new(ErrorCode::BadRequest, chain(&error), "Mend the recipe, or leave it out.")
+            }
             error => Self::new(ErrorCode::Internal, chain(&error), ""),
         }
     }

@@ -16,6 +16,7 @@ mod generate;
 mod memory;
 mod picture_file;
 mod prompting;
+mod recipes;
 mod scene;
 mod sprites;
 mod training;

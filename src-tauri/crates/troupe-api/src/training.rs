@@ -58,6 +58,11 @@ fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     })
 }
 
+/// The recipe of an earlier run.
+pub(crate) fn recipe_of(run: &RunFolder) -> ApiResult<SftRecipe> {
+    Ok(run_file(run)?.job.recipe)
+}
+
 fn status_word(status: Status) -> String {
     match status {
         Status::Waiting => "waiting",
@@ -81,16 +86,6 @@ fn is_queued(run: &RunFolder) -> bool {
 /// Takes a run out of the queue; true when it was in it.
 fn leave_queue(run: &RunFolder) -> bool {
     std::fs::remove_file(run.dir().join(QUEUED)).is_ok()
-}
-
-/// The usual recipe with the changes of a request.
-fn recipe(changes: Option<&RecipeItem>, num_steps: Option<usize>) -> ApiResult<SftRecipe> {
-    let mut recipe = match changes {
-        Some(item) => item.over(SftRecipe::default())?,
-        None => SftRecipe::default(),
-    };
-    recipe.num_steps = num_steps.unwrap_or(recipe.num_steps);
-    Ok(recipe)
 }
 
 fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
@@ -137,7 +132,7 @@ impl Studio {
     /// # Errors
     /// When the character does not exist.
     pub fn training_plan(&self, wanted: &str, num_steps: Option<usize>) -> ApiResult<TrainingPlan> {
-        self.plan(wanted, &recipe(None, num_steps)?)
+        self.plan(wanted, &self.changed_recipe(None, num_steps.map(|n| n as u32))?)
     }
 
     /// What teaching a character with these numbers would take.
@@ -145,7 +140,23 @@ impl Studio {
     /// # Errors
     /// When the character does not exist, or a number is out of range.
     pub fn recipe_plan(&self, wanted: &str, item: &RecipeItem) -> ApiResult<TrainingPlan> {
-        self.plan(wanted, &recipe(Some(item), None)?)
+        self.plan(wanted, &self.changed_recipe(Some(item), None)?)
+    }
+
+    /// The base's recipe with the numbers of the expert panel, and another number of steps.
+    fn changed_recipe(
+        &self,
+        changes: Option<&RecipeItem>,
+        num_steps: Option<u32>,
+    ) -> ApiResult<SftRecipe> {
+        let mut recipe = self.recipe(None, &[], None)?;
+        if let Some(item) = changes {
+            recipe = item.over(recipe)?;
+        }
+        match num_steps {
+            Some(steps) => Ok(recipe.set(&format!("num_steps={steps}"))?),
+            None => Ok(recipe),
+        }
     }
 
     fn plan(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<TrainingPlan> {
@@ -214,8 +225,21 @@ impl Studio {
     /// # Errors
     /// When the character does not exist or the run cannot be written.
     pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
-        let recipe = recipe(request.recipe.as_ref(), request.num_steps.map(|n| n as usize))?;
-        let character = self.library().editable(&request.character_id)?;
+        let recipe = self.changed_recipe(request.recipe.as_ref(), request.num_steps)?;
+        self.create_run_with(&request.character_id, request.seed.unwrap_or(1), recipe)
+    }
+
+    /// The same with every number given.
+    ///
+    /// # Errors
+    /// When the character does not exist or the run cannot be written.
+    pub fn create_run_with(
+        &self,
+        character_id: &str,
+        seed: u32,
+        recipe: SftRecipe,
+    ) -> ApiResult<PathBuf> {
+        let character = self.library().editable(character_id)?;
         let id = uuid::Uuid::now_v7().to_string();
         let dir = self.runs_dir().join(&id);
         let file = RunFile {
@@ -228,7 +252,7 @@ impl Studio {
                     .unwrap_or_else(|_| self.model_dir().into()),
                 character_dir: character.dir.clone(),
                 run_dir: dir.clone(),
-                seed: u64::from(request.seed.unwrap_or(1)),
+                seed: u64::from(seed),
                 recipe,
             },
         };
@@ -497,6 +521,7 @@ fn findings(character: &Character) -> Vec<FindingItem> {
 pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult<Outcome> {
     let run = RunFolder::open(dir)?;
     let _lock = run.lock()?;
+    let _heart = run.heartbeat();
     run.clear_request()?;
     let file = run_file(&run)?;
     let mut state = run.state()?;

@@ -12,10 +12,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use troupe_api::{ApiError, Studio, wire::StartTraining};
+use troupe_api::{ApiError, Studio};
 use troupe_train::{
     events::{Control, Outcome, TrainEvent},
     pretrain::PretrainJob,
+    recipe::SftRecipe,
 };
 
 use crate::output::Output;
@@ -40,6 +41,15 @@ pub(crate) struct TrainArguments {
     /// Seed of all choices.
     #[arg(long, default_value_t = 1)]
     seed: u32,
+    /// A preset (mini, bagel-7b-24gb, bagel-7b-48gb, bagel-7b-80gb, reference) or a TOML file.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "like")]
+    recipe: Option<String>,
+    /// Take the recipe of an earlier run, by id.
+    #[arg(long, value_name = "RUN")]
+    like: Option<String>,
+    /// Change one number of the recipe, such as `lora.rank=8`; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
     /// Go on with the newest unfinished run.
     #[arg(long)]
     resume: bool,
@@ -55,20 +65,21 @@ pub(crate) fn train(
 ) -> Result<ExitCode> {
     let Stage::Sft = arguments.stage;
     let detail = studio.character(&arguments.character)?;
+    let recipe = recipe(studio, arguments)?;
     if arguments.dry_run {
-        let plan = studio.training_plan(&detail.id, arguments.steps.map(|s| s as usize))?;
-        output.result(&plan, || plan_text(&plan));
+        let plan = studio.sft_plan(&detail.id, &recipe, arguments.seed)?;
+        let findings = studio.check_character(&detail.id)?;
+        output.result(&json!({"plan": plan, "recipe": recipe, "findings": findings}), || {
+            let found =
+                findings.iter().map(|f| format!("\n{}: {}. {}", f.severity, f.message, f.hint));
+            format!("{}{}", plan.to_text(), found.collect::<String>())
+        });
         return Ok(ExitCode::SUCCESS);
     }
     let run = if arguments.resume {
         studio.resumable_run(&detail.id)?
     } else {
-        studio.create_run(&StartTraining {
-            character_id: detail.id,
-            num_steps: arguments.steps,
-            seed: Some(arguments.seed),
-            ..StartTraining::default()
-        })?
+        studio.create_run_with(&detail.id, arguments.seed, recipe)?
     };
     let interrupts = interrupts()?;
     if !output.json {
@@ -88,6 +99,20 @@ pub(crate) fn train(
         Outcome::Stopped => format!("Stopped. {name} keeps what was learned so far."),
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// The recipe that the arguments describe.
+fn recipe(studio: &Studio, arguments: &TrainArguments) -> Result<SftRecipe> {
+    let steps = arguments.steps.map(|steps| format!("num_steps={steps}"));
+    let changes: Vec<String> = arguments.changes.iter().cloned().chain(steps).collect();
+    let Some(run) = &arguments.like else {
+        return Ok(studio.recipe(arguments.recipe.as_deref(), &changes, None)?);
+    };
+    let mut recipe = studio.recipe_of_run(run)?;
+    for change in &changes {
+        recipe = recipe.set(change).map_err(ApiError::from)?;
+    }
+    Ok(recipe)
 }
 
 /// Counts interrupts: the first asks for a pause, the second ends the process at once.
@@ -167,25 +192,6 @@ pub(crate) fn pretrain(
         format!("{outcome:?}. The weights so far: {}", file.display())
     });
     Ok(ExitCode::SUCCESS)
-}
-
-fn plan_text(plan: &troupe_api::wire::TrainingPlan) -> String {
-    let mut lines: Vec<String> = plan
-        .kinds
-        .iter()
-        .map(|k| {
-            format!("{:<36} {:>5} to learn, {:>4} kept back", k.label, k.num_train, k.num_held_out)
-        })
-        .collect();
-    lines.push(format!(
-        "{} steps, about {:.0} minutes on two cores, about {:.1} GB of memory",
-        plan.num_steps,
-        plan.minutes,
-        plan.memory_mb / 1000.
-    ));
-    lines
-        .extend(plan.findings.iter().map(|f| format!("{}: {}. {}", f.severity, f.message, f.hint)));
-    lines.join("\n")
 }
 
 /// Shows an event to a person, or prints it as a JSON line.

@@ -8,6 +8,7 @@
 //! | `events.jsonl` | what happened, one JSON object a line, append-only |
 //! | `state.json` | the present state, replaced atomically |
 //! | `control` | a request to the worker: `pause` or `stop` |
+//! | `heartbeat` | written anew every few seconds while the worker lives |
 //! | `worker.lock` | held by the living worker; a dead one holds nothing |
 //! | `worker.log` | the worker's standard error |
 
@@ -17,6 +18,8 @@ use std::{
     io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -129,6 +132,15 @@ pub struct RunFolder {
 #[derive(Debug)]
 pub struct WorkerLock {
     _file: File,
+}
+
+/// Time between two beats.
+pub const BEAT: Duration = Duration::from_secs(2);
+
+/// Shows that a worker lives, as long as it is held.
+#[derive(Debug)]
+pub struct Heartbeat {
+    _ends: Sender<()>,
 }
 
 impl RunFolder {
@@ -252,6 +264,29 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => Err(JobError::Busy),
             Err(TryLockError::Error(source)) => Err(io("locking the run", &path)(source)),
         }
+    }
+
+    /// Starts writing the run's heartbeat, until what is returned is dropped. A beat that cannot be
+    /// written is left out: the lock tells life from death, the beat only a working process from one
+    /// that hangs.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let (ends, ended) = channel();
+        let path = self.path("heartbeat");
+        std::thread::spawn(move || {
+            let mut beats = 0u64;
+            while ended.recv_timeout(if beats == 0 { Duration::ZERO } else { BEAT })
+                == Err(RecvTimeoutError::Timeout)
+            {
+                beats += 1;
+                fs::write(&path, beats.to_string()).ok();
+            }
+        });
+        Heartbeat { _ends: ends }
+    }
+
+    /// When the worker last gave a sign of life.
+    pub fn last_beat(&self) -> Option<SystemTime> {
+        fs::metadata(self.path("heartbeat")).and_then(|file| file.modified()).ok()
     }
 
     /// Appends an event. A line is written in one piece.
@@ -427,6 +462,22 @@ mod tests {
         assert_eq!(run.requested(), Some(Request::Pause));
         run.clear_request()?;
         assert_eq!(run.requested(), None);
+        fs::remove_dir_all(&dir).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn a_heart_beats_while_it_is_held() -> Result<()> {
+        let dir = scratch("heartbeat");
+        let run = RunFolder::create(&dir, "")?;
+        assert_eq!(run.last_beat(), None);
+        let heart = run.heartbeat();
+        let started = std::time::Instant::now();
+        while run.last_beat().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(20), "no beat");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(heart);
         fs::remove_dir_all(&dir).ok();
         Ok(())
     }

@@ -167,6 +167,16 @@ impl TextTokenizer {
             .map_err(|e| ModelError::Request(format!("the tokens cannot be read: {e}")))
     }
 
+    /// Text of tokens with special ones spelled out.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String, ModelError> {
+        self.plain
+            .decode(ids, false)
+            .map_err(|e| ModelError::Request(format!("the tokens cannot be read: {e}")))
+    }
+
     /// A whole text block and the position from which its content is predicted.
     ///
     /// # Errors

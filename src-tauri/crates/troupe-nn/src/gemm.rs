@@ -1,4 +1,4 @@
-//! Matrix products over strided views, single-threaded; callers split work themselves.
+//! Matrix products over strided views.
 
 use gemm::Parallelism;
 
@@ -69,8 +69,17 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// `out = keep · out + scale · a b`.
+/// `out = keep · out + scale · a b` on the calling thread; callers split work themselves.
 pub(crate) fn gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef) {
+    product(out, keep, scale, a, b, Parallelism::None);
+}
+
+/// The same on all threads.
+pub(crate) fn par_gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef) {
+    product(out, keep, scale, a, b, Parallelism::Rayon(0));
+}
+
+fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Parallelism) {
     assert_eq!(
         (a.rows, b.columns, a.columns),
         (out.rows, out.columns, b.rows),
@@ -103,7 +112,7 @@ pub(crate) fn gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef) {
             false,
             false,
             false,
-            Parallelism::None,
+            threads,
         );
     }
 }

@@ -5,9 +5,13 @@
 //!
 //! Source of the adapter: LoRA (arXiv:2106.09685, sec. 4.1), in the layout of the PEFT library.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
-use crate::quant::{QLinear, QuantKind};
+use crate::{
+    fused::{f32_slice, with_slices},
+    gemm::{MatMut, MatRef, par_gemm},
+    quant::{QLinear, QuantKind},
+};
 
 /// Low-rank update `scale · B A` of a frozen weight.
 #[derive(Debug, Clone)]
@@ -192,17 +196,16 @@ impl Linear {
         Ok(())
     }
 
-    /// `xs Wᵀ`. A weight that is no variable gets no gradient, which saves half of the backward pass:
-    /// candle would compute it and throw it away.
-    fn product(xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let is_frozen = !weight.track_op();
-        let on_cpu =
-            xs.device().is_cpu() && xs.dtype() == DType::F32 && weight.dtype() == DType::F32;
-        if is_frozen && on_cpu && xs.track_op() {
-            xs.contiguous()?.apply_op1(FrozenProduct(weight.clone()))
-        } else {
-            xs.matmul(&weight.t()?)
-        }
+    /// Whether the layer learns through its adapter alone, in single precision on the CPU. Its weight
+    /// then gets no gradient, which saves half of the backward pass: candle would compute it and throw
+    /// it away.
+    fn is_frozen(xs: &Tensor, weight: &Tensor) -> bool {
+        !weight.track_op()
+            && xs.rank() == 2
+            && xs.device().is_cpu()
+            && xs.dtype() == DType::F32
+            && weight.dtype() == DType::F32
+            && weight.is_contiguous()
     }
 
     /// Applies the layer to `xs` (t, i), giving (t, o).
@@ -210,8 +213,19 @@ impl Linear {
     /// # Errors
     /// When the width of `xs` is not i.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        if let (Weight::Dense(w), Some(lora), None) = (&self.weight, &self.lora, &self.bias)
+            && (xs.track_op() || lora.a.track_op())
+            && Self::is_frozen(xs, w)
+            && lora.a.dtype() == DType::F32
+        {
+            let product = AdaptedProduct { weight: w.clone(), scale: lora.scale as f32 };
+            return product.apply(xs, lora);
+        }
         let mut ys = match &self.weight {
-            Weight::Dense(w) => Self::product(xs, w)?,
+            Weight::Dense(w) if xs.track_op() && Self::is_frozen(xs, w) => {
+                xs.contiguous()?.apply_op1(FrozenProduct(w.clone()))?
+            }
+            Weight::Dense(w) => xs.matmul(&w.t()?)?,
             Weight::Quantised(q) => q.forward(xs)?,
         }; // (t, o)
         if let Some(bias) = &self.bias {
@@ -226,6 +240,32 @@ impl Linear {
     }
 }
 
+/// A whole row-major matrix.
+fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_> {
+    MatRef::rows(values, 0, rows, columns, columns)
+}
+
+/// `keep · out + scale · a b`, where `out` is a whole row-major matrix.
+fn add_product(
+    out: &mut [f32],
+    (rows, columns): (usize, usize),
+    keep: f32,
+    scale: f32,
+    a: MatRef,
+    b: MatRef,
+) {
+    par_gemm(MatMut::rows(out, 0, rows, columns, columns), keep, scale, a, b);
+}
+
+/// Runs `f` on the values of a frozen weight.
+fn with_weight<T>(weight: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = weight.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(values) => Ok(f(f32_slice(values, layout)?)),
+        _ => bail!("a frozen linear takes a weight on the CPU"),
+    }
+}
+
 /// Product with a weight that is not trained.
 struct FrozenProduct(Tensor);
 
@@ -235,18 +275,102 @@ impl CustomOp1 for FrozenProduct {
     }
 
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = xs else { bail!("a frozen linear takes f32 values") };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("a frozen linear takes contiguous values")
-        };
-        let xs = Tensor::from_slice(&values[start..end], layout.shape(), self.0.device())?;
-        let ys = xs.matmul(&self.0.t()?)?;
-        let shape = ys.shape().clone();
-        Ok((CpuStorage::F32(ys.flatten_all()?.to_vec1()?), shape))
+        let ((t, i), (o, width)) = (layout.shape().dims2()?, self.0.dims2()?);
+        if i != width {
+            bail!("linear: input of width {i} for a weight of ({o}, {width})")
+        }
+        let xs = f32_slice(xs, layout)?;
+        let mut ys = vec![0f32; t * o];
+        with_weight(&self.0, |w| {
+            add_product(&mut ys, (t, o), 0., 1., matrix(xs, t, i), matrix(w, o, i).t());
+        })?;
+        Ok((CpuStorage::F32(ys), Shape::from((t, o))))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(grad.contiguous()?.matmul(&self.0)?))
+    fn bwd(&self, xs: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let ((t, i), o) = (xs.dims2()?, self.0.dim(0)?);
+        let mut dx = vec![0f32; t * i];
+        with_slices([grad], |[grad]| {
+            with_weight(&self.0, |w| {
+                add_product(&mut dx, (t, i), 0., 1., matrix(grad, t, o), matrix(w, o, i));
+            })
+        })?;
+        Ok(Some(Tensor::from_vec(dx, (t, i), xs.device())?))
+    }
+}
+
+/// Product with a weight that is not trained and an adapter that is, without intermediate results
+/// of the output's size.
+struct AdaptedProduct {
+    weight: Tensor, // (o, i)
+    scale: f32,
+}
+
+impl AdaptedProduct {
+    fn apply(self, xs: &Tensor, lora: &Lora) -> Result<Tensor> {
+        xs.contiguous()?.apply_op3(&lora.a.contiguous()?, &lora.b.contiguous()?, self)
+    }
+}
+
+impl CustomOp3 for AdaptedProduct {
+    fn name(&self) -> &'static str {
+        "adapted_linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        xs: &CpuStorage,
+        xs_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((t, i), (o, width)) = (xs_layout.shape().dims2()?, self.weight.dims2()?);
+        let r = a_layout.shape().dims2()?.0;
+        if i != width {
+            bail!("linear: input of width {i} for a weight of ({o}, {width})")
+        }
+        let (xs, a, b) =
+            (f32_slice(xs, xs_layout)?, f32_slice(a, a_layout)?, f32_slice(b, b_layout)?);
+        let mut low = vec![0f32; t * r];
+        add_product(&mut low, (t, r), 0., 1., matrix(xs, t, i), matrix(a, r, i).t());
+        let mut ys = vec![0f32; t * o];
+        with_weight(&self.weight, |w| {
+            add_product(&mut ys, (t, o), 0., 1., matrix(xs, t, i), matrix(w, o, i).t());
+        })?;
+        add_product(&mut ys, (t, o), 1., self.scale, matrix(&low, t, r), matrix(b, o, r).t());
+        Ok((CpuStorage::F32(ys), Shape::from((t, o))))
+    }
+
+    fn bwd(
+        &self,
+        xs: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let ((t, i), (o, r)) = (xs.dims2()?, b.dims2()?);
+        let (mut dx, mut da, mut db) = (vec![0f32; t * i], vec![0f32; r * i], vec![0f32; o * r]);
+        with_slices([xs, a, b, grad], |[x, a, b, g]| {
+            let (x, a, b, g) = (matrix(x, t, i), matrix(a, r, i), matrix(b, o, r), matrix(g, t, o));
+            let (mut low, mut back) = (vec![0f32; t * r], vec![0f32; t * r]);
+            add_product(&mut low, (t, r), 0., 1., x, a.t());
+            add_product(&mut back, (t, r), 0., self.scale, g, b);
+            add_product(&mut db, (o, r), 0., self.scale, g.t(), matrix(&low, t, r));
+            add_product(&mut da, (r, i), 0., 1., matrix(&back, t, r).t(), x);
+            if xs.track_op() {
+                with_weight(&self.weight, |w| {
+                    add_product(&mut dx, (t, i), 0., 1., g, matrix(w, o, i));
+                })?;
+                add_product(&mut dx, (t, i), 1., 1., matrix(&back, t, r), a);
+            }
+            Ok(())
+        })?;
+        let dev = xs.device();
+        let dx = if xs.track_op() { Some(Tensor::from_vec(dx, (t, i), dev)?) } else { None };
+        Ok((dx, Some(Tensor::from_vec(da, (r, i), dev)?), Some(Tensor::from_vec(db, (o, r), dev)?)))
     }
 }
 
@@ -261,6 +385,26 @@ mod tests {
         let (x, w) = (var(&[7, 5], 1)?, var(&[4, 5], 2)?);
         let frozen = Linear::new(w.as_tensor().copy()?.detach(), None)?;
         assert_same_gradients(&[&x], || frozen.forward(&x), || x.matmul(&w.t()?), 1e-6)
+    }
+
+    #[test]
+    fn an_adapted_frozen_weight_gives_the_composed_gradients() -> Result<()> {
+        let (x, w) = (var(&[70, 33], 1)?, var(&[48, 33], 2)?);
+        let (a, b) = (var(&[4, 33], 3)?, var(&[48, 4], 4)?);
+        let mut frozen = Linear::new(w.as_tensor().copy()?.detach(), None)?;
+        frozen.attach(Lora { a: a.as_tensor().clone(), b: b.as_tensor().clone(), scale: 0.5 })?;
+        let composed = || {
+            let low = x.matmul(&a.t()?)?;
+            x.matmul(&w.t()?)? + (low.matmul(&b.t()?)? * 0.5)?
+        };
+        assert_same_gradients(&[&x, &a, &b], || frozen.forward(&x), composed, 2e-5)?;
+        // An input that needs no gradient, as the first layer's.
+        let plain = x.as_tensor().copy()?.detach();
+        let composed = || {
+            let low = plain.matmul(&a.t()?)?;
+            plain.matmul(&w.t()?)? + (low.matmul(&b.t()?)? * 0.5)?
+        };
+        assert_same_gradients(&[&a, &b], || frozen.forward(&plain), composed, 2e-5)
     }
 
     fn layer() -> Result<Linear> {

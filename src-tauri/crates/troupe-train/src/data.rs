@@ -62,7 +62,7 @@ pub struct TrainingData {
     pub held_pictures: Vec<PictureSample>,
 }
 
-fn role(role: SampleRole) -> TextRole {
+pub(crate) fn role(role: SampleRole) -> TextRole {
     match role {
         SampleRole::Prompt => TextRole::Prompt,
         SampleRole::Reply => TextRole::Reply,

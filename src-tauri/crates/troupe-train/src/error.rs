@@ -41,6 +41,14 @@ pub enum TrainError {
     /// There is nothing to learn from.
     #[error("there is nothing to learn from: {0}")]
     NoData(String),
+    /// A recipe is not usable.
+    #[error("the recipe {what}: {reason}")]
+    Recipe {
+        /// Which recipe or number.
+        what: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
     /// The loss became infinite or not a number.
     #[error("the loss became {loss} at step {step}; lower the learning rate and resume")]
     Diverged {

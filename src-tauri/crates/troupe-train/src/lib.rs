@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`sequence`] | packed sequences and their losses |
 //! | [`recipe`] | the numbers of a run, with presets |
+//! | [`plan`] | what a run would do, before it does it |
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
+//! | [`verdict`] | what held-out losses say about a run |
 //! | [`pretrain`] | the generation expert of a new base, from captioned pictures |
 //! | [`checkpoint`] | whole checkpoints, resumable to the bit |
 //! | [`events`] | what a run tells and how it is steered |
@@ -18,7 +20,9 @@ pub mod error;
 pub mod events;
 pub mod golden;
 pub mod init;
+pub mod plan;
 pub mod pretrain;
 pub mod recipe;
 pub mod sequence;
 pub mod sft;
+pub mod verdict;

@@ -1,7 +1,25 @@
 //! Numbers of a training run, with presets per base.
 
+use std::{collections::BTreeMap, path::Path};
+
 use serde::{Deserialize, Serialize};
 use troupe_character::samples::SampleKind;
+use troupe_model::config::ModelConfig;
+
+use crate::error::{TrainError, TrainResult};
+
+/// Which weights a run changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Low-rank updates on both experts; everything else stays.
+    Lora,
+    /// Low-rank updates on the understanding expert, the generation expert in full.
+    #[default]
+    Generation,
+    /// Both experts in full; vision tower and token embeddings stay.
+    Full,
+}
 
 /// How the understanding expert learns.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,6 +59,8 @@ impl Default for TimeDraw {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SftRecipe {
+    /// Which weights change.
+    pub mode: Mode,
     /// Optimiser steps.
     pub num_steps: usize,
     /// Steps of linear warm-up.
@@ -49,7 +69,8 @@ pub struct SftRecipe {
     pub final_lr_share: f64,
     /// Low-rank updates of the understanding expert.
     pub lora: LoraConfig,
-    /// Peak learning rate of the generation expert and the drawing heads; 0 freezes them.
+    /// Peak learning rate of weights trained in full: the generation expert and the drawing heads,
+    /// with [`Mode::Full`] the understanding expert too. 0 freezes them.
     pub gen_learning_rate: f64,
     /// Tokens of text samples per step, before common starts are shared.
     pub text_tokens: usize,
@@ -57,6 +78,10 @@ pub struct SftRecipe {
     pub text_every: usize,
     /// Picture samples per step.
     pub pictures: usize,
+    /// Batches whose gradients are averaged for one step.
+    pub accumulate: usize,
+    /// How often a pass goes through the samples of a kind; 1 where absent.
+    pub repeats: BTreeMap<SampleKind, usize>,
     /// Steps after which the conditions of pictures are read anew with the present understanding
     /// expert. 0 reads them in every step and lets the flow loss reach the understanding expert, as
     /// the reference does.
@@ -73,6 +98,14 @@ pub struct SftRecipe {
     pub max_grad_norm: f64,
     /// Weight decay.
     pub weight_decay: f64,
+    /// AdamW's ε.
+    pub eps: f64,
+    /// Decay of the moving average of the weights, which is then what is tried and kept; 0 is none.
+    pub ema_decay: f64,
+    /// Validations in a row without a better held-out loss after which the run ends; 0 is never.
+    pub patience: usize,
+    /// Whether the run ends with the weights of its best validation instead of the last ones.
+    pub keep_best: bool,
     /// Steps between validations and samples.
     pub sample_every: usize,
     /// Steps between checkpoints.
@@ -90,6 +123,7 @@ impl Default for SftRecipe {
             KnowledgeQa, PicturePlain, PictureScene, PictureThinking, RolePlay, Thinking,
         };
         Self {
+            mode: Mode::Generation,
             num_steps: 560,
             warmup_steps: 20,
             final_lr_share: 0.05,
@@ -98,6 +132,8 @@ impl Default for SftRecipe {
             text_tokens: 2048,
             text_every: 10,
             pictures: 12,
+            accumulate: 1,
+            repeats: BTreeMap::new(),
             condition_refresh: 200,
             condition_dropout: 0.1,
             ce_weight: 1.,
@@ -105,6 +141,10 @@ impl Default for SftRecipe {
             time: TimeDraw { mean: 0.8, std: 0.8 },
             max_grad_norm: 1.,
             weight_decay: 0.,
+            eps: 1e-8,
+            ema_decay: 0.,
+            patience: 2,
+            keep_best: true,
             sample_every: 140,
             checkpoint_every: 70,
             kinds: vec![
@@ -120,30 +160,126 @@ impl Default for SftRecipe {
     }
 }
 
+/// Recipes by name.
+pub const PRESETS: [(&str, &str); 5] = [
+    ("mini", include_str!("../recipes/mini.toml")),
+    ("bagel-7b-24gb", include_str!("../recipes/bagel-7b-24gb.toml")),
+    ("bagel-7b-48gb", include_str!("../recipes/bagel-7b-48gb.toml")),
+    ("bagel-7b-80gb", include_str!("../recipes/bagel-7b-80gb.toml")),
+    ("reference", include_str!("../recipes/reference.toml")),
+];
+
+/// Model width from which a base counts as large.
+const WIDE: usize = 2048;
+
+fn preset_names() -> String {
+    PRESETS.map(|(name, _)| name).join(", ")
+}
+
 impl SftRecipe {
-    /// The published recipe (UniCharacter README, stage 1), as far as one process goes: every
-    /// condition read with gradient, no low-rank updates, constant rate.
-    pub fn reference() -> Self {
-        Self {
-            num_steps: 501,
-            warmup_steps: 0,
-            final_lr_share: 1.,
-            lora: LoraConfig { rank: 64, alpha: 128., learning_rate: 1e-4 },
-            gen_learning_rate: 2e-5,
-            text_tokens: 512,
-            text_every: 1,
-            pictures: 4,
-            condition_refresh: 0,
-            ce_weight: 0.25,
-            time: TimeDraw::default(),
-            kinds: SampleKind::ALL
-                .into_iter()
-                .filter(|k| *k != SampleKind::PictureDescription)
-                .collect(),
-            sample_every: 100,
-            checkpoint_every: 100,
-            ..Self::default()
+    /// The recipe of a preset in [`PRESETS`].
+    ///
+    /// # Errors
+    /// When there is no such preset.
+    pub fn preset(name: &str) -> TrainResult<Self> {
+        match PRESETS.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => Self::from_toml(text, &format!("the preset {name}")),
+            None => Err(TrainError::Recipe {
+                what: name.into(),
+                reason: format!("there is no such preset; there are {}", preset_names()),
+            }),
         }
+    }
+
+    /// A preset by name, or a TOML file whose absent numbers are the default.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a number is unknown or out of range.
+    pub fn find(name_or_file: &str) -> TrainResult<Self> {
+        if PRESETS.iter().any(|(known, _)| *known == name_or_file) {
+            return Self::preset(name_or_file);
+        }
+        let path = Path::new(name_or_file);
+        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Recipe {
+            what: name_or_file.into(),
+            reason: format!("{source}; name a file or one of {}", preset_names()),
+        })?;
+        Self::from_toml(&text, name_or_file)
+    }
+
+    fn from_toml(text: &str, what: &str) -> TrainResult<Self> {
+        let recipe: Self = toml::from_str(text)
+            .map_err(|e| TrainError::Recipe { what: what.into(), reason: e.to_string() })?;
+        recipe.checked(what)
+    }
+
+    /// The preset for a base: wide ones learn through low-rank updates.
+    ///
+    /// # Errors
+    /// Never for the presets that this crate holds.
+    pub fn for_base(config: &ModelConfig) -> TrainResult<Self> {
+        Self::preset(if config.llm_config.hidden_size < WIDE { "mini" } else { "bagel-7b-24gb" })
+    }
+
+    /// Changes one number, given as `key=value` with dots for what lies deeper (`lora.rank=8`).
+    ///
+    /// # Errors
+    /// When the key does not exist or the value does not fit it.
+    pub fn set(&self, assignment: &str) -> TrainResult<Self> {
+        let bad = |reason: String| TrainError::Recipe { what: format!("`{assignment}`"), reason };
+        let (key, value) =
+            assignment.split_once('=').ok_or_else(|| bad("write it as key=value".into()))?;
+        let (key, value) = (key.trim(), value.trim());
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
+            .or_else(|_| toml::from_str(&format!("value = {value:?}")))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .ok_or_else(|| bad("the value is not readable".into()))?;
+        let mut table = toml::Table::try_from(self).map_err(|e| bad(e.to_string()))?;
+        let path: Vec<&str> = key.split('.').collect();
+        let Some((last, parents)) = path.split_last() else {
+            return Err(bad("the key is missing".into()));
+        };
+        let mut place = &mut table;
+        for parent in parents {
+            place = match place.get_mut(*parent) {
+                Some(toml::Value::Table(inner)) => inner,
+                _ => return Err(bad(format!("there is no {parent}"))),
+            };
+        }
+        // A whole number stands for a fraction where one is wanted.
+        let value = match (place.get(*last), parsed) {
+            (Some(toml::Value::Float(_)), toml::Value::Integer(n)) => toml::Value::Float(n as f64),
+            (None, _) if parents != ["repeats"] => {
+                return Err(bad(format!("a recipe has no {last}")));
+            }
+            (_, value) => value,
+        };
+        place.insert((*last).into(), value);
+        let recipe: Self =
+            table.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        recipe.checked(&format!("`{assignment}`"))
+    }
+
+    fn checked(self, what: &str) -> TrainResult<Self> {
+        let rates = [self.lora.learning_rate, self.gen_learning_rate, self.max_grad_norm];
+        let reason = if self.num_steps == 0 || self.accumulate == 0 {
+            "num_steps and accumulate are at least 1"
+        } else if rates.iter().any(|rate| !rate.is_finite() || *rate < 0.) {
+            "rates and norms are not negative"
+        } else if self.mode == Mode::Full && self.condition_refresh > 0 {
+            "mode \"full\" reads conditions in every step: condition_refresh = 0"
+        } else if self.mode == Mode::Lora && self.lora.rank == 0 {
+            "mode \"lora\" needs a rank"
+        } else if !(0. ..1.).contains(&self.ema_decay)
+            || !(0. ..=1.).contains(&self.condition_dropout)
+            || !(0. ..=1.).contains(&self.held_out_share)
+        {
+            "decays, chances and shares lie between 0 and 1"
+        } else {
+            return Ok(self);
+        };
+        Err(TrainError::Recipe { what: what.into(), reason: reason.into() })
     }
 
     /// Learning rate at `step` (counted from 0) as a share of the peak.
@@ -174,5 +310,36 @@ mod tests {
         assert!((recipe.lr_share(9) - 1.).abs() < 1e-9);
         assert!((recipe.lr_share(60) - 0.55).abs() < 1e-9); // half way: (1 + 0.1) / 2
         assert!((recipe.lr_share(110) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn presets_are_whole_and_the_first_is_the_default() -> TrainResult<()> {
+        for (name, _) in PRESETS {
+            SftRecipe::preset(name)?;
+        }
+        assert_eq!(SftRecipe::preset("mini")?, SftRecipe::default());
+        let reference = SftRecipe::preset("reference")?;
+        assert_eq!((reference.num_steps, reference.ce_weight), (501, 0.25));
+        assert_eq!((reference.lr_share(0), reference.lr_share(500)), (1., 1.));
+        assert!(SftRecipe::preset("none").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn every_number_can_be_set() -> TrainResult<()> {
+        let recipe = SftRecipe::default()
+            .set("lora.rank=8")?
+            .set("gen_learning_rate = 1")?
+            .set("mode=lora")?
+            .set("repeats.role_play=3")?
+            .set("kinds=[\"role_play\", \"picture_description\"]")?;
+        assert_eq!((recipe.lora.rank, recipe.mode), (8, Mode::Lora));
+        assert_eq!(recipe.gen_learning_rate, 1.);
+        assert_eq!(recipe.repeats[&SampleKind::RolePlay], 3);
+        assert_eq!(recipe.kinds, [SampleKind::RolePlay, SampleKind::PictureDescription]);
+        for bad in ["rank=8", "num_steps=0", "mode=full", "lora.rank=x", "text_every", "a.b=1"] {
+            assert!(SftRecipe::default().set(bad).is_err(), "{bad}");
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use serde::{Deserialize, Serialize};
 use troupe_character::{
     Character,
-    samples::{SampleOptions, training_samples},
+    samples::{SampleKind, SampleOptions, training_samples},
 };
 use troupe_model::{
     adapter::{Adapter, AdapterConfig},
@@ -33,7 +33,7 @@ use troupe_model::{
     weights::hash_files,
 };
 use troupe_nn::{
-    adamw::{AdamW, AdamWConfig},
+    adamw::{AdamW, AdamWConfig, Ema},
     linear::Lora,
     noise::{Noise, Stream},
 };
@@ -43,10 +43,11 @@ use crate::{
     data::{Deck, DeckState, PictureSample, TextSample, TrainingData},
     error::{TrainError, TrainResult},
     events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
-    recipe::SftRecipe,
+    recipe::{Mode, SftRecipe},
     sequence::{
         FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
     },
+    verdict::{Likeness, Observation, Observations, nearest},
 };
 
 /// Everything that determines a run; `run.toml` of its folder.
@@ -71,6 +72,10 @@ pub const CHECKPOINTS: &str = "checkpoints";
 pub const SAMPLES: &str = "samples";
 /// Folder of the adapter in a run.
 pub const ADAPTER: &str = "adapter";
+/// Folder of the weights with the lowest held-out loss.
+pub const BEST: &str = "best";
+/// File of the validations in a run.
+pub const OBSERVATIONS: &str = "observations.json";
 
 /// State beside a checkpoint's tensors.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -86,9 +91,21 @@ pub(crate) fn is_generation(name: &str) -> bool {
     ["_moe_gen", "vae2llm", "llm2vae", "time_embedder"].iter().any(|part| name.contains(part))
 }
 
-/// Linear layers of the understanding expert that carry low-rank updates.
-fn takes_lora(module: &str) -> bool {
-    module.contains(".layers.") && !module.contains("_moe_gen")
+/// Weights that a run trains in full.
+pub(crate) fn is_trained(name: &str, mode: Mode) -> bool {
+    let understanding = ["language_model.model.layers.", "language_model.model.norm."];
+    match mode {
+        Mode::Lora => false,
+        Mode::Generation => is_generation(name),
+        Mode::Full => {
+            is_generation(name) || understanding.iter().any(|part| name.starts_with(part))
+        }
+    }
+}
+
+/// Linear layers that carry low-rank updates.
+pub(crate) fn takes_lora(module: &str, mode: Mode) -> bool {
+    module.contains(".layers.") && (mode == Mode::Lora || !module.contains("_moe_gen"))
 }
 
 /// Loads a base for training: generation weights as variables, everything in f32.
@@ -120,14 +137,14 @@ pub fn load_trainable(
 /// Initial down projections: uniform in ±√(1 / width), as PEFT's default.
 fn attach_loras(
     model: &mut Model,
-    rank: usize,
-    alpha: f64,
+    recipe: &SftRecipe,
     seed: u64,
 ) -> TrainResult<BTreeMap<String, Var>> {
     let mut vars = BTreeMap::new();
     let mut index = 0;
+    let (rank, alpha, mode) = (recipe.lora.rank, recipe.lora.alpha, recipe.mode);
     model.network_mut().visit_linears(&mut |module, linear| {
-        if rank == 0 || !takes_lora(module) {
+        if rank == 0 || !takes_lora(module, mode) {
             return Ok(());
         }
         let (o, i) = linear.shape()?;
@@ -156,12 +173,21 @@ struct Run<'a> {
     lora_vars: BTreeMap<String, Var>,
     gen_vars: BTreeMap<String, Var>,
     optimiser: AdamW,
+    /// Moving averages of the weights, if the recipe wants them.
+    average: Option<Ema>,
+    /// Text samples of a pass, by index; one may stand there more than once.
+    text_pass: Vec<usize>,
+    /// The same of picture samples.
+    picture_pass: Vec<usize>,
     text_deck: Deck,
     picture_deck: Deck,
+    observations: Observations,
     conditions: HashMap<usize, Context>,
     /// Low-rank updates with which the kept conditions were read.
     condition_loras: HashMap<String, Tensor>,
     step: usize,
+    /// Batches done of the present step.
+    batch: usize,
 }
 
 /// What a step measured.
@@ -179,7 +205,7 @@ struct Measured {
 pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
     phase(watch, "loading the base model");
     let mut run = Run::prepare(job, watch)?;
-    let resumed = run.resume()?;
+    run.resume()?;
     let started = TrainEvent::Started {
         step: run.step,
         num_steps: job.recipe.num_steps,
@@ -188,13 +214,13 @@ pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
         num_picture_samples: run.data.pictures.len(),
     };
     watch(started);
-    if !resumed {
+    if run.is_observation_due() && !run.observations.has(run.step) {
         run.observe(watch)?;
     }
     let outcome = run.train(watch)?;
     if outcome != Outcome::Paused {
         phase(watch, "writing the adapter");
-        run.export()?;
+        run.export(outcome, watch)?;
     }
     watch(TrainEvent::Ended { outcome });
     Ok(outcome)
@@ -208,10 +234,10 @@ impl<'a> Run<'a> {
     fn prepare(job: &'a SftJob, watch: Watcher) -> TrainResult<Self> {
         let recipe = &job.recipe;
         let character = Character::load(&job.character_dir)?;
-        let trains_gen = recipe.gen_learning_rate > 0.;
+        let (in_full, mode) = (recipe.gen_learning_rate > 0., recipe.mode);
         let (mut model, gen_vars) =
-            load_trainable(&job.model_dir, move |name| trains_gen && is_generation(name))?;
-        let lora_vars = attach_loras(&mut model, recipe.lora.rank, recipe.lora.alpha, job.seed)?;
+            load_trainable(&job.model_dir, move |name| in_full && is_trained(name, mode))?;
+        let lora_vars = attach_loras(&mut model, recipe, job.seed)?;
         phase(watch, "reading pictures and dialogue");
         let options = SampleOptions {
             kinds: recipe.kinds.iter().copied().collect(),
@@ -228,8 +254,8 @@ impl<'a> Run<'a> {
             )));
         }
         let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
-        let config =
-            AdamWConfig { eps: 1e-8, weight_decay: recipe.weight_decay, ..Default::default() };
+        let (eps, weight_decay) = (recipe.eps, recipe.weight_decay);
+        let config = AdamWConfig { eps, weight_decay, ..Default::default() };
         let optimiser = AdamW::new(all, config, |name| {
             if name.contains(".lora_") {
                 recipe.lora.learning_rate
@@ -237,8 +263,18 @@ impl<'a> Run<'a> {
                 recipe.gen_learning_rate
             }
         });
+        let average = (recipe.ema_decay > 0.).then(|| Ema::new(optimiser.vars(), recipe.ema_decay));
+        let repeated = |kinds: Vec<SampleKind>| -> Vec<usize> {
+            let times = |kind| recipe.repeats.get(kind).copied().unwrap_or(1);
+            let items = kinds.iter().enumerate();
+            items.flat_map(|(index, kind)| std::iter::repeat_n(index, times(kind))).collect()
+        };
         let decks = (DeckState::default(), DeckState::default());
         let mut run = Self {
+            average: average.transpose()?,
+            text_pass: repeated(data.text.iter().map(|s| s.kind).collect()),
+            picture_pass: repeated(data.pictures.iter().map(|s| s.kind).collect()),
+            observations: Observations::load(&job.run_dir.join(OBSERVATIONS))?,
             job,
             character,
             model,
@@ -251,48 +287,65 @@ impl<'a> Run<'a> {
             conditions: HashMap::new(),
             condition_loras: HashMap::new(),
             step: 0,
+            batch: 0,
         };
         run.set_decks(decks);
         Ok(run)
     }
 
     fn set_decks(&mut self, (text, pictures): (DeckState, DeckState)) {
-        self.text_deck = Deck::new(self.job.seed, 1, self.data.text.len(), text);
-        self.picture_deck = Deck::new(self.job.seed, 2, self.data.pictures.len(), pictures);
+        self.text_deck = Deck::new(self.job.seed, 1, self.text_pass.len(), text);
+        self.picture_deck = Deck::new(self.job.seed, 2, self.picture_pass.len(), pictures);
     }
 
     fn vars(&self) -> impl Iterator<Item = (&String, &Var)> {
         self.lora_vars.iter().chain(&self.gen_vars)
     }
 
-    /// Takes up the newest checkpoint; false when there is none.
-    fn resume(&mut self) -> TrainResult<bool> {
+    /// Takes up the newest checkpoint, if there is one.
+    fn resume(&mut self) -> TrainResult<()> {
         let dir = self.job.run_dir.join(CHECKPOINTS);
-        let Some((tensors, state)) = checkpoint::load_latest::<State>(&dir)? else {
-            return Ok(false);
+        let found = checkpoint::load_latest::<State>(&dir)?;
+        self.observations.rewind(found.as_ref().map_or(0, |(_, state)| state.step));
+        let Some((tensors, state)) = found else {
+            return Ok(());
         };
+        self.set_weights(&tensors, &dir)?;
+        if let Some(average) = &mut self.average {
+            average.load(&with_prefix(&tensors, "average."))?;
+        }
+        self.optimiser.load_state(&tensors, state.optimiser_steps)?;
+        self.condition_loras = with_prefix(&tensors, "condition.");
+        self.step = state.step;
+        self.set_decks((state.text, state.pictures));
+        Ok(())
+    }
+
+    /// Sets all weights from a checkpoint's tensors.
+    fn set_weights(&self, tensors: &HashMap<String, Tensor>, dir: &Path) -> TrainResult<()> {
         let missing = |name: &str| TrainError::Malformed {
             what: "the checkpoint",
             reason: format!("it does not hold {name}; it belongs to another recipe"),
-            path: dir.clone(),
+            path: dir.to_path_buf(),
         };
         for (name, var) in self.vars() {
             var.set(tensors.get(&format!("weight.{name}")).ok_or_else(|| missing(name))?)?;
         }
-        self.optimiser.load_state(&tensors, state.optimiser_steps)?;
-        self.condition_loras = tensors
-            .iter()
-            .filter_map(|(n, t)| Some((n.strip_prefix("condition.")?.to_owned(), t.clone())))
-            .collect();
-        self.step = state.step;
-        self.set_decks((state.text, state.pictures));
-        Ok(true)
+        Ok(())
+    }
+
+    fn weights(&self) -> HashMap<String, Tensor> {
+        let named =
+            |(name, var): (&String, &Var)| (format!("weight.{name}"), var.as_tensor().clone());
+        self.vars().map(named).collect()
     }
 
     fn save(&self, watch: Watcher) -> TrainResult<()> {
         let mut tensors = self.optimiser.state()?;
-        for (name, var) in self.vars() {
-            tensors.insert(format!("weight.{name}"), var.as_tensor().clone());
+        tensors.extend(self.weights());
+        if let Some(average) = &self.average {
+            let averages = average.tensors(self.optimiser.vars())?;
+            tensors.extend(averages.into_iter().map(|(n, t)| (format!("average.{n}"), t)));
         }
         for (name, tensor) in &self.condition_loras {
             tensors.insert(format!("condition.{name}"), tensor.clone());
@@ -313,6 +366,11 @@ impl<'a> Run<'a> {
     fn train(&mut self, watch: Watcher) -> TrainResult<Outcome> {
         let recipe = &self.job.recipe;
         while self.step < recipe.num_steps {
+            if self.observations.has_turned(recipe.patience) {
+                let text = "It no longer gets better at what it has not seen: ended early.";
+                watch(TrainEvent::Note { text: text.into() });
+                break;
+            }
             let measured = self.train_step()?;
             self.step += 1;
             if !measured.loss.is_finite() {
@@ -327,10 +385,12 @@ impl<'a> Run<'a> {
                 lr: recipe.lr_share(self.step - 1),
                 grad_norm: measured.grad_norm,
             });
-            let last = self.step == recipe.num_steps;
-            let due = |every: usize| every > 0 && self.step.is_multiple_of(every);
-            let (checkpoint, sample) = (due(recipe.checkpoint_every), due(recipe.sample_every));
-            if last || checkpoint || control != Control::Continue {
+            let every = recipe.checkpoint_every;
+            let observe = self.is_observation_due();
+            if observe
+                || control != Control::Continue
+                || (every > 0 && self.step.is_multiple_of(every))
+            {
                 self.save(watch)?;
             }
             match control {
@@ -338,63 +398,106 @@ impl<'a> Run<'a> {
                 Control::Stop => return Ok(Outcome::Stopped),
                 Control::Continue => {}
             }
-            if last || sample {
+            if observe {
                 self.observe(watch)?;
             }
         }
         Ok(Outcome::Finished)
     }
 
+    /// Whether the present step is one to validate after: the first, the last, and some between.
+    fn is_observation_due(&self) -> bool {
+        let (every, last) = (self.job.recipe.sample_every, self.job.recipe.num_steps);
+        self.step == 0 || self.step == last || (every > 0 && self.step.is_multiple_of(every))
+    }
+
     /// One optimiser step.
     fn train_step(&mut self) -> TrainResult<Measured> {
         let recipe = &self.job.recipe;
-        let has_text = recipe.text_every > 0 && self.step.is_multiple_of(recipe.text_every);
-        let text = if has_text { self.draw_text() } else { Vec::new() };
-        let pictures: Vec<usize> =
-            (0..recipe.pictures).filter_map(|_| self.picture_deck.draw()).collect();
-        let (ce, mse) = if recipe.condition_refresh == 0 {
-            self.joint_losses(&text, &pictures)?
-        } else {
-            self.refresh_conditions()?;
-            (self.text_loss(&text)?, self.picture_loss(&pictures)?)
-        };
-        let weighted = [(&ce, recipe.ce_weight), (&mse, recipe.mse_weight)];
-        let mut loss: Option<Tensor> = None;
-        for (part, weight) in weighted {
-            if let Some(part) = part {
-                let part = (part * weight)?;
-                loss = Some(match loss {
-                    Some(sum) => (sum + part)?,
-                    None => part,
-                });
-            }
+        let mut sums = Sums::default();
+        for batch in 0..recipe.accumulate {
+            self.batch = batch;
+            self.add_batch(&mut sums)?;
         }
-        let Some(loss) = loss else {
-            return Ok(Measured { loss: 0., ce: None, mse: None, grad_norm: 0. });
+        let Sums { grads, loss, ce, mse } = sums;
+        let (ce, mse) = (ce.value(), mse.value());
+        let Some(grads) = grads else {
+            return Ok(Measured { loss: 0., ce, mse, grad_norm: 0. });
         };
-        let grads: GradStore = loss.backward()?;
         let grad_norm = self.optimiser.grad_norm(&grads)?;
-        let scalar = |t: &Tensor| Ok::<_, candle_core::Error>(f64::from(t.to_scalar::<f32>()?));
-        let measured = Measured {
-            loss: scalar(&loss)?,
-            ce: ce.as_ref().map(scalar).transpose()?,
-            mse: mse.as_ref().map(scalar).transpose()?,
-            grad_norm,
-        };
-        if measured.loss.is_finite() && grad_norm.is_finite() {
+        if loss.is_finite() && grad_norm.is_finite() {
             let clip = (recipe.max_grad_norm / (grad_norm + 1e-6)).min(1.);
             self.optimiser.step(&grads, recipe.lr_share(self.step), clip)?;
+            if let Some(average) = &mut self.average {
+                average.update(self.optimiser.vars(), self.optimiser.num_steps())?;
+            }
         }
-        Ok(measured)
+        Ok(Measured { loss, ce, mse, grad_norm })
+    }
+
+    /// Adds losses and gradients of the next batch. Texts and pictures that share no gradient run one
+    /// after the other, so that only one of them takes memory.
+    fn add_batch(&mut self, sums: &mut Sums) -> TrainResult<()> {
+        let recipe = &self.job.recipe;
+        let has_text = recipe.text_every > 0 && self.step.is_multiple_of(recipe.text_every);
+        let text = if has_text { self.draw_text() } else { Vec::new() };
+        let pictures: Vec<usize> = (0..recipe.pictures)
+            .filter_map(|_| self.picture_deck.draw())
+            .map(|item| self.picture_pass[item])
+            .collect();
+        if recipe.condition_refresh == 0 {
+            let (ce, mse) = self.joint_losses(&text, &pictures)?;
+            return self.add_losses(sums, ce, mse);
+        }
+        self.refresh_conditions()?;
+        let ce = self.text_loss(&text)?;
+        self.add_losses(sums, ce, None)?;
+        let mse = self.picture_loss(&pictures)?;
+        self.add_losses(sums, None, mse)
+    }
+
+    fn add_losses(
+        &self,
+        sums: &mut Sums,
+        ce: Option<Tensor>,
+        mse: Option<Tensor>,
+    ) -> TrainResult<()> {
+        let recipe = &self.job.recipe;
+        let weighted = [(&ce, recipe.ce_weight), (&mse, recipe.mse_weight)];
+        let Some(total) = weighted_sum(weighted, recipe.accumulate)? else {
+            return Ok(());
+        };
+        let grads = total.backward()?;
+        sums.grads = Some(match sums.grads.take() {
+            Some(before) => self.add_gradients(before, &grads)?,
+            None => grads,
+        });
+        sums.loss += scalar(&total)?;
+        sums.ce.add(ce.as_ref().map(scalar).transpose()?);
+        sums.mse.add(mse.as_ref().map(scalar).transpose()?);
+        Ok(())
+    }
+
+    fn add_gradients(&self, mut sum: GradStore, more: &GradStore) -> TrainResult<GradStore> {
+        for (_, var) in self.optimiser.vars() {
+            let added = match (sum.get(var), more.get(var)) {
+                (Some(a), Some(b)) => (a + b)?,
+                (None, Some(b)) => b.clone(),
+                (_, None) => continue,
+            };
+            sum.insert(var, added);
+        }
+        Ok(sum)
     }
 
     /// Text samples up to the step's token budget, at least one.
     fn draw_text(&mut self) -> Vec<usize> {
         let (mut chosen, mut tokens) = (Vec::new(), 0);
-        while tokens < self.job.recipe.text_tokens && chosen.len() < self.data.text.len() {
-            let Some(index) = self.text_deck.draw() else {
+        while tokens < self.job.recipe.text_tokens && chosen.len() < self.text_pass.len() {
+            let Some(item) = self.text_deck.draw() else {
                 break;
             };
+            let index = self.text_pass[item];
             tokens += self.data.text[index].num_tokens;
             chosen.push(index);
         }
@@ -406,9 +509,16 @@ impl<'a> Run<'a> {
         mean_ce(&self.model, &samples)
     }
 
+    /// Number of a picture among all that the run ever draws.
+    fn slot_key(&self, slot: usize) -> u64 {
+        let recipe = &self.job.recipe;
+        let batch = self.step * recipe.accumulate + self.batch;
+        (batch * recipe.pictures.max(1) + slot) as u64
+    }
+
     /// Noise and time of a picture in this step.
     fn flow_target(&self, slot: usize, latents: &Tensor) -> TrainResult<FlowTarget> {
-        let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
+        let key = self.slot_key(slot);
         let time = &self.job.recipe.time;
         let logit =
             Noise::new(self.job.seed, Stream::TrainingTimes, key).normal() * time.std + time.mean;
@@ -418,8 +528,7 @@ impl<'a> Run<'a> {
     }
 
     fn is_dropped(&self, slot: usize) -> bool {
-        let key = (self.step * self.job.recipe.pictures.max(1) + slot) as u64;
-        Noise::new(self.job.seed, Stream::Dropout, key).uniform()
+        Noise::new(self.job.seed, Stream::Dropout, self.slot_key(slot)).uniform()
             < self.job.recipe.condition_dropout
     }
 
@@ -476,7 +585,7 @@ impl<'a> Run<'a> {
 
     /// Reads the conditions of all pictures when they are due or, after a resume, missing.
     fn refresh_conditions(&mut self) -> TrainResult<()> {
-        let due = self.step.is_multiple_of(self.job.recipe.condition_refresh);
+        let due = self.batch == 0 && self.step.is_multiple_of(self.job.recipe.condition_refresh);
         if due {
             self.condition_loras = self
                 .lora_vars
@@ -488,22 +597,78 @@ impl<'a> Run<'a> {
         }
         // After a resume the conditions must be those of the last refresh, not of today's weights.
         let present = swap(&self.lora_vars, &self.condition_loras)?;
+        self.track_loras(false)?;
         let read = read_conditions(&self.model, &self.data.pictures);
+        self.track_loras(true)?;
         swap(&self.lora_vars, &present)?;
         self.conditions = read?;
         Ok(())
     }
 
-    /// Held-out losses and samples.
+    /// Held-out losses and samples, of the average if there is one.
     fn observe(&mut self, watch: Watcher) -> TrainResult<()> {
         phase(watch, "trying it out");
-        let ce = self.held_out_ce()?;
-        let mse = self.held_out_mse()?;
+        let present = self.use_average()?;
+        self.track_loras(false)?;
+        let seen = self.look(watch);
+        self.track_loras(true)?;
+        let tensors = copies(self.weights());
+        if let Some(present) = present {
+            swap(&self.lora_vars, &present)?;
+            swap(&self.gen_vars, &present)?;
+        }
+        let (seen, tensors) = (seen?, tensors?);
+        self.observations.add(seen);
+        let best = self.observations.best() == Some(self.step);
+        if best && self.job.recipe.keep_best {
+            checkpoint::save_to(&self.job.run_dir.join(BEST), &tensors, &self.step)?;
+        }
+        self.observations.save(&self.job.run_dir.join(OBSERVATIONS))?;
+        if let Some(text) = self.observations.verdict() {
+            watch(TrainEvent::Note { text });
+        }
+        Ok(())
+    }
+
+    /// Whether passes remember what a gradient through the low-rank updates would need. Looking on
+    /// without it takes far less memory; the values are the same variables'.
+    fn track_loras(&mut self, on: bool) -> TrainResult<()> {
+        let vars = &self.lora_vars;
+        self.model.network_mut().visit_linears(&mut |module, linear| {
+            let Some(scale) = linear.lora().map(|lora| lora.scale) else {
+                return Ok(());
+            };
+            let factor = |part: &str| {
+                let tensor = vars.get(&format!("{module}.{part}"))?.as_tensor();
+                Some(if on { tensor.clone() } else { tensor.detach() })
+            };
+            match (factor("lora_A"), factor("lora_B")) {
+                (Some(a), Some(b)) => linear.attach(Lora { a, b, scale }),
+                _ => Ok(()),
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Puts the averages in the variables' place and returns what they held.
+    fn use_average(&self) -> TrainResult<Option<HashMap<String, Tensor>>> {
+        let Some(average) = &self.average else {
+            return Ok(None);
+        };
+        let averages = average.tensors(self.optimiser.vars())?;
+        let mut present = swap(&self.lora_vars, &averages)?;
+        present.extend(swap(&self.gen_vars, &averages)?);
+        Ok(Some(present))
+    }
+
+    fn look(&self, watch: Watcher) -> TrainResult<Observation> {
+        let (step, ce, mse) = (self.step, self.held_out_ce()?, self.held_out_mse()?);
         if ce.is_some() || mse.is_some() {
-            watch(TrainEvent::Validation { step: self.step, ce, mse });
+            watch(TrainEvent::Validation { step, ce, mse });
         }
         self.sample_replies(watch)?;
-        self.sample_pictures(watch)
+        let copying = self.sample_pictures(watch)?;
+        Ok(Observation { step, ce, mse, copying })
     }
 
     fn held_out_ce(&self) -> TrainResult<Option<f64>> {
@@ -533,8 +698,7 @@ impl<'a> Run<'a> {
     fn sample_replies(&self, watch: Watcher) -> TrainResult<()> {
         let source =
             if self.data.held_text.is_empty() { &self.data.text } else { &self.data.held_text };
-        let dialogue =
-            source.iter().filter(|s| s.kind == troupe_character::samples::SampleKind::RolePlay);
+        let dialogue = source.iter().filter(|s| s.kind == SampleKind::RolePlay);
         for sample in dialogue.take(SAMPLED_REPLIES) {
             let request = ReplyRequest {
                 prompt: sample.prompt.clone(),
@@ -554,7 +718,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn sample_pictures(&self, watch: Watcher) -> TrainResult<()> {
+    /// Draws pictures; says how like a picture from a held-out caption is to learned ones.
+    fn sample_pictures(&self, watch: Watcher) -> TrainResult<Option<Likeness>> {
+        let mut copying = None;
         let held = self.data.held_pictures.iter().take(1);
         let learned = self.data.pictures.iter().take(SAMPLED_PICTURES);
         let folder = self.job.run_dir.join(SAMPLES);
@@ -564,6 +730,9 @@ impl<'a> Run<'a> {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, self.job.seed);
             let request = DrawRequest { prompt: sample.caption.clone(), reference: None, flow };
             let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
+            if index < self.data.held_pictures.len().min(1) {
+                copying = self.likeness(&drawing.image, sample)?;
+            }
             let name = format!("step-{:07}-{index}.png", self.step);
             drawing.image.save(folder.join(&name)).map_err(|e| TrainError::Malformed {
                 what: "the sample",
@@ -578,11 +747,42 @@ impl<'a> Run<'a> {
                 file: Some(format!("{SAMPLES}/{name}")),
             });
         }
-        Ok(())
+        Ok(copying)
+    }
+
+    fn likeness(
+        &self,
+        drawn: &image::RgbImage,
+        wanted: &PictureSample,
+    ) -> TrainResult<Option<Likeness>> {
+        let (latents, ..) = self.model.picture_latents(drawn, self.job.seed, 0)?;
+        let learned = || self.data.pictures.iter().map(|sample| &sample.latents);
+        let (drawn, natural) =
+            (nearest(&latents, learned())?, nearest(&wanted.latents, learned())?);
+        Ok(drawn.zip(natural).map(|(drawn, natural)| Likeness { drawn, natural }))
+    }
+
+    /// Takes the weights that are worth keeping; returns their step.
+    fn choose_weights(&self, outcome: Outcome, watch: Watcher) -> TrainResult<usize> {
+        let dir = self.job.run_dir.join(BEST);
+        let best = self.observations.best().filter(|step| *step != self.step);
+        if let Some(step) =
+            best.filter(|_| self.job.recipe.keep_best && outcome == Outcome::Finished)
+        {
+            let (tensors, _) = checkpoint::load_from::<usize>(&dir)?;
+            self.set_weights(&tensors, &dir)?;
+            watch(TrainEvent::Note {
+                text: format!("Kept step {step}, the best at what it has not seen."),
+            });
+            return Ok(step);
+        }
+        self.use_average()?;
+        Ok(self.step)
     }
 
     /// Writes the adapter folder.
-    fn export(&self) -> TrainResult<()> {
+    fn export(&self, outcome: Outcome, watch: Watcher) -> TrainResult<()> {
+        let step = self.choose_weights(outcome, watch)?;
         let recipe = &self.job.recipe;
         let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
         let mut loras = BTreeMap::new();
@@ -604,13 +804,74 @@ impl<'a> Run<'a> {
             stage: "sft".into(),
             data_hash: self.character.data_hash()?,
             character: self.character.name.clone(),
-            step: self.step,
+            step,
             settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
             ..AdapterConfig::default()
         };
         Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
         Ok(())
     }
+}
+
+/// What the batches of a step come to.
+#[derive(Debug, Default)]
+struct Sums {
+    grads: Option<GradStore>,
+    loss: f64,
+    ce: Mean,
+    mse: Mean,
+}
+
+/// A mean of what there is.
+#[derive(Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, value: Option<f64>) {
+        self.sum += value.unwrap_or(0.);
+        self.count += usize::from(value.is_some());
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64, candle_core::Error> {
+    Ok(f64::from(tensor.to_scalar::<f32>()?))
+}
+
+/// Σ weight · part, divided by the batches of a step; none without parts.
+fn weighted_sum(
+    parts: [(&Option<Tensor>, f64); 2],
+    batches: usize,
+) -> Result<Option<Tensor>, candle_core::Error> {
+    let mut sum: Option<Tensor> = None;
+    for (part, weight) in parts {
+        let Some(part) = part else { continue };
+        let part = (part * (weight / batches as f64))?;
+        sum = Some(match sum {
+            Some(sum) => (sum + part)?,
+            None => part,
+        });
+    }
+    Ok(sum)
+}
+
+/// Tensors whose names start with `prefix`, without it.
+fn with_prefix(tensors: &HashMap<String, Tensor>, prefix: &str) -> HashMap<String, Tensor> {
+    let of = |(name, tensor): (&String, &Tensor)| {
+        Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
+    };
+    tensors.iter().filter_map(of).collect()
+}
+
+/// Deep copies, which later steps do not change.
+fn copies(tensors: HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>, candle_core::Error> {
+    tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect()
 }
 
 /// Held-out texts that are validated on.

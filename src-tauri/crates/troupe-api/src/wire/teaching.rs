@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_recipe_survives_the_way_to_the_window_and_back() -> ApiResult<()> {
-        for recipe in [SftRecipe::default(), SftRecipe::reference()] {
+        for recipe in [SftRecipe::default(), SftRecipe::preset("reference").unwrap()] {
             assert_eq!(RecipeItem::from(&recipe).over(recipe.clone())?, recipe);
         }
         Ok(())

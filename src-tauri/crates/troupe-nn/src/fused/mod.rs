@@ -30,7 +30,7 @@ fn is_fusable(xs: &Tensor) -> bool {
 }
 
 /// The values of a contiguous f32 storage.
-fn f32_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn f32_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let CpuStorage::F32(values) = storage else { bail!("fused kernels take f32 values") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
@@ -39,7 +39,7 @@ fn f32_slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> 
 }
 
 /// Calls `f` with the values of contiguous f32 CPU tensors.
-fn with_slices<const N: usize, T>(
+pub(crate) fn with_slices<const N: usize, T>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> Result<T>,
 ) -> Result<T> {

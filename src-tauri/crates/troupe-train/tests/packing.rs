@@ -1,0 +1,137 @@
+//! Packing changes where tokens stand, never what they cost.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::{Device, Tensor, Var};
+use troupe_model::runtime::Model;
+use troupe_nn::noise::{Noise, Stream};
+use troupe_train::{
+    sequence::{
+        FlowTarget, SequenceBlock, VisionInput, sequence_loss, sequence_loss_sharing_starts,
+    },
+    sft::load_trainable,
+};
+
+fn base(dir: &Path) -> (Model, BTreeMap<String, Var>) {
+    troupe_testkit::write_tiny_model(dir);
+    let trained = |name: &str| !name.ends_with("pos_embed") && !name.starts_with("vit");
+    let (model, vars) = load_trainable(dir, trained).unwrap();
+    // Fresh weights are so small, some of them 0, that what a token sees hardly changes its cost.
+    for (seed, var) in vars.values().filter(|var| var.rank() == 2).enumerate() {
+        let (rows, columns) = var.dims2().unwrap();
+        var.set(&(noise(seed as u64 + 100, (rows, columns)) * 0.3).unwrap()).unwrap();
+    }
+    (model, vars)
+}
+
+fn text(seed: u32, len: u32, loss: bool) -> SequenceBlock {
+    let ids = (0..len).map(|i| (seed + i * 7) % 256).collect();
+    SequenceBlock::Text { ids, loss_from: loss.then_some(1) }
+}
+
+/// A prompt that starts like all others and ends in its own way.
+fn prompt(seed: u32) -> SequenceBlock {
+    let ids = (0..40).chain((0..9).map(|i| (seed + i * 3) % 256)).collect();
+    SequenceBlock::Text { ids, loss_from: None }
+}
+
+fn noise(seed: u64, shape: (usize, usize)) -> Tensor {
+    Noise::new(seed, Stream::TrainingNoise, 0).normal_tensor(shape, &Device::Cpu).unwrap()
+}
+
+/// One sample of every layout: dialogue, knowledge, picture question, pictures with and without
+/// their condition.
+fn samples(model: &Model) -> Vec<Vec<SequenceBlock>> {
+    let config = model.config();
+    let width = 3 * config.latent_patch_size.pow(2);
+    let picture = |seed: u64| SequenceBlock::Latents {
+        tokens: noise(seed, (4, width)),
+        rows: 2,
+        columns: 2,
+        target: Some(FlowTarget {
+            noise: noise(seed + 50, (4, width)),
+            time: 0.3 + 0.1 * seed as f64,
+        }),
+    };
+    let features = noise(9, (4, config.vit_config.hidden_size));
+    let seen = SequenceBlock::Vision(VisionInput::Features { features, rows: 2, columns: 2 });
+    vec![
+        vec![prompt(3), text(9, 14, true)],
+        vec![text(50, 12, false), text(60, 5, true)],
+        vec![seen, text(70, 8, false), text(80, 6, true)],
+        vec![prompt(5), picture(1)],
+        vec![SequenceBlock::Dropped { is_image: false }, picture(2)],
+        vec![prompt(7), text(33, 21, true)],
+    ]
+}
+
+fn values(tensor: Option<&Tensor>) -> Vec<f32> {
+    tensor.map_or(Vec::new(), |t| t.to_vec1().unwrap())
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0., f32::max)
+}
+
+#[test]
+fn packed_samples_cost_what_they_cost_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, _) = base(dir.path());
+    let (network, special) = (model.network(), model.tokenizer().special());
+    let samples = samples(&model);
+    let packed = sequence_loss(network, special, &samples).unwrap();
+    let (mut ce, mut mse) = (Vec::new(), Vec::new());
+    for sample in &samples {
+        let alone = sequence_loss(network, special, std::slice::from_ref(sample)).unwrap();
+        ce.extend(values(alone.ce.as_ref()));
+        mse.extend(values(alone.mse.as_ref()));
+    }
+    // Loss positions: every token of an answer but the last predicts its successor, from the first
+    // on; all latents of a target.
+    assert_eq!((ce.len(), mse.len()), (12 + 3 + 4 + 19, 8));
+    assert!(worst(&values(packed.ce.as_ref()), &ce) < 2e-5);
+    assert!(worst(&values(packed.mse.as_ref()), &mse) < 2e-5);
+}
+
+#[test]
+fn a_shared_start_changes_neither_losses_nor_gradients() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, vars) = base(dir.path());
+    let (network, special) = (model.network(), model.tokenizer().special());
+    let all = samples(&model);
+    let samples = vec![all[0].clone(), all[5].clone()]; // in the order that sharing keeps
+    let apart = sequence_loss(network, special, &samples).unwrap();
+    let shared = sequence_loss_sharing_starts(network, special, &samples).unwrap();
+    assert_eq!(apart.position_ids.len() - shared.position_ids.len(), 40);
+    assert_eq!(apart.ce_labels, shared.ce_labels);
+    assert!(worst(&values(apart.ce.as_ref()), &values(shared.ce.as_ref())) < 2e-5);
+    let grads = |loss: &Tensor| loss.mean_all().unwrap().backward().unwrap();
+    let (a, b) = (grads(apart.ce.as_ref().unwrap()), grads(shared.ce.as_ref().unwrap()));
+    let mut compared = 0;
+    for (name, var) in &vars {
+        if let (Some(a), Some(b)) = (a.get(var), b.get(var)) {
+            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(worst(&flat(a), &flat(b)) < 2e-5, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 10, "only {compared} gradients");
+}
+
+#[test]
+fn a_sample_is_blind_to_its_neighbours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, _) = base(dir.path());
+    let (network, special) = (model.network(), model.tokenizer().special());
+    let mut samples = samples(&model);
+    let before = sequence_loss(network, special, &samples).unwrap();
+    samples[1] = vec![text(99, 12, false), text(60, 5, true)];
+    let after = sequence_loss(network, special, &samples).unwrap();
+    let (before, after) = (values(before.ce.as_ref()), values(after.ce.as_ref()));
+    let others = worst(&before[..12], &after[..12]).max(worst(&before[15..], &after[15..]));
+    let own = worst(&before[12..15], &after[12..15]);
+    assert!(others < 1e-5 && own > 1e-2, "{others:e}, {own:e}");
+}
