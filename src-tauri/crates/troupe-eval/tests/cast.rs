@@ -87,16 +87,14 @@ fn lacks(character: &Character) -> Vec<String> {
     if ["A", "B", "C", "D"].iter().any(|key| !(2..=3).contains(keys.get(*key).unwrap_or(&0))) {
         found.push(format!("the answer keys are not balanced: {keys:?}"));
     }
-    let source = character.source.as_ref();
-    let of_source =
-        |key: &str| source.and_then(|s| s.extra.get(key)?.as_str()).unwrap_or_default().to_owned();
-    let licence = format!("{}{}", character.licence, of_source("licence"));
+    let credits = character.credits.join("; ");
     for (what, text) in [
         ("persona", &character.persona),
         ("speaking style", &character.speaking_style),
         ("appearance", &character.visual_cues.appearance),
         ("greeting", &character.greeting),
-        ("licence", &licence),
+        ("licence", &character.licence),
+        ("credits", &credits),
     ] {
         if text.trim().is_empty() {
             found.push(format!("no {what}"));
@@ -104,9 +102,6 @@ fn lacks(character: &Character) -> Vec<String> {
     }
     if character.profile.as_deref().unwrap_or_default().trim().is_empty() {
         found.push("no profile".into());
-    }
-    if character.credits.is_empty() && of_source("credit").trim().is_empty() {
-        found.push("no credits".into());
     }
     found
 }
