@@ -51,14 +51,10 @@ pub(crate) fn pick_save<R: Runtime>(
     name: &str,
     extension: &str,
 ) -> Option<PathBuf> {
-    if let Some(mut answer) = prepared() {
-        return answer.pop();
-    }
     let safe: String = name
         .chars()
         .map(|c| if c.is_alphanumeric() || " -_".contains(c) { c } else { '-' })
         .collect();
-    let dialog = app.dialog().file().set_file_name(format!("{}.{extension}", safe.trim()));
-    let path = dialog.blocking_save_file()?.into_path().ok()?;
+    let path = save_file(app, &format!("{}.{extension}", safe.trim()))?;
     Some(if path.extension().is_some() { path } else { path.with_extension(extension) })
 }

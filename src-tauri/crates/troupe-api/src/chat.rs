@@ -249,9 +249,18 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn select_alternative(&self, message_id: &str) -> ApiResult<ChatDetail> {
+        self.after(message_id, |store| store.select(message_id))
+    }
+
+    /// The message's chat, after a change.
+    fn after(
+        &self,
+        message_id: &str,
+        change: impl FnOnce(&troupe_store::Store) -> troupe_store::Result<()>,
+    ) -> ApiResult<ChatDetail> {
         let chat_id = {
             let store = self.store();
-            store.select(message_id)?;
+            change(&store)?;
             store.message(message_id)?.chat_id
         };
         self.chat(&chat_id)
@@ -262,12 +271,7 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn branch_at(&self, message_id: &str) -> ApiResult<ChatDetail> {
-        let chat_id = {
-            let store = self.store();
-            store.branch_at(message_id)?;
-            store.message(message_id)?.chat_id
-        };
-        self.chat(&chat_id)
+        self.after(message_id, |store| store.branch_at(message_id))
     }
 
     /// Hides a message and all that follow it; it can be restored.
@@ -275,12 +279,7 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn delete_message(&self, message_id: &str) -> ApiResult<ChatDetail> {
-        let chat_id = {
-            let store = self.store();
-            store.delete_message(message_id)?;
-            store.message(message_id)?.chat_id
-        };
-        self.chat(&chat_id)
+        self.after(message_id, |store| store.delete_message(message_id))
     }
 
     /// Brings a deleted message back, with what followed it.
@@ -288,12 +287,7 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn restore_message(&self, message_id: &str) -> ApiResult<ChatDetail> {
-        let chat_id = {
-            let store = self.store();
-            store.restore_message(message_id)?;
-            store.message(message_id)?.chat_id
-        };
-        self.chat(&chat_id)
+        self.after(message_id, |store| store.restore_message(message_id))
     }
 
     /// Marks a message to be found again and always sent, or no longer.

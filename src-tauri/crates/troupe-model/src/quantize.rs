@@ -66,20 +66,26 @@ fn stored_as(name: &str, shape: &[usize], kind: QuantKind) -> GgmlDType {
 /// When `out` exists, the model cannot be read or disagrees with its configuration, or the disk is
 /// full; nothing is left behind then.
 pub fn quantize(dir: &Path, out: &Path, kind: QuantKind) -> ModelResult<Quantised> {
-    if out.exists() {
+    let mut name = out.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let part = out.with_file_name(name);
+    // Neither is ever written into: what stands there may be somebody's.
+    if let Some(taken) = [out, &part].into_iter().find(|path| path.exists()) {
+        let path = taken.display();
         return Err(ModelError::Request(format!(
-            "the folder {} exists already; name a new one",
-            out.display()
+            "{path} exists already; name a new folder, or delete it if it is an unfinished copy"
         )));
     }
-    let part = out.with_extension("part");
     let written = write_folder(dir, &part, kind).and_then(|mut written| {
         fs::rename(&part, out).map_err(|e| io("the new model folder", out)(e))?;
         written.file = out.join(QUANTISED_FILE);
         Ok(written)
     });
-    if written.is_err() && part.exists() {
-        fs::remove_dir_all(&part).map_err(io("the unfinished model folder", &part))?;
+    if written.is_err()
+        && part.exists()
+        && let Err(error) = fs::remove_dir_all(&part)
+    {
+        tracing::warn!("an unfinished copy could not be removed: {error} ({})", part.display());
     }
     written
 }

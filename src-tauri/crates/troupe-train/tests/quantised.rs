@@ -90,6 +90,21 @@ fn a_quantised_copy_is_smaller_and_close() -> Result<()> {
 }
 
 #[test]
+fn a_failed_copy_leaves_nothing_and_touches_nothing() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let base = base(scratch.path());
+    let (out, part) = (scratch.path().join("copy.q8"), scratch.path().join("copy.q8.part"));
+    fs::create_dir(&part).expect("a folder");
+    fs::write(part.join("mine"), "kept").expect("a file");
+    assert!(quantize(&base, &out, QuantKind::Q8_0).is_err());
+    assert_eq!(fs::read_to_string(part.join("mine")).expect("kept"), "kept");
+    fs::remove_dir_all(&part).expect("removed");
+    fs::remove_file(base.join("model.safetensors")).expect("removed");
+    assert!(quantize(&base, &out, QuantKind::Q8_0).is_err());
+    assert!(!out.exists() && !part.exists());
+}
+
+#[test]
 fn every_update_on_a_quantised_layer_gets_a_gradient() -> Result<()> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let (base, out) = (base(scratch.path()), scratch.path().join("q8"));
