@@ -2,6 +2,7 @@
 
 mod authoring;
 mod gallery;
+mod material;
 
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use base64::Engine as _;
 use serde::Deserialize;
 use tauri::{AppHandle, State, WebviewWindow, Wry, ipc::Channel, ipc::Invoke};
 use troupe_api::{
-    ApiError, ApiResult, ChatSink, ErrorCode, Studio,
+    ApiError, ApiResult, ChatSink, CompareSink, ErrorCode, Studio,
     wire::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
         ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
@@ -105,6 +106,10 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         authoring::keep_version,
         authoring::version_changes,
         authoring::restore_version,
+        material::material_owners,
+        material::material_page,
+        material::material_item,
+        material::try_material,
     ]
 }
 
@@ -353,12 +358,16 @@ fn compare(
     request: CompareRequest,
     events: Channel<CompareEvent>,
 ) -> ApiResult<String> {
-    let sink = move |event| {
+    studio.compare(request, compare_sink(events))
+}
+
+/// Hands the events of a comparison to the page. A page that is gone misses them.
+fn compare_sink(events: Channel<CompareEvent>) -> CompareSink {
+    Box::new(move |event| {
         if let Err(error) = events.send(event) {
             tracing::debug!("the page did not take an event: {error}");
         }
-    };
-    studio.compare(request, Box::new(sink))
+    })
 }
 
 #[tauri::command(async)]

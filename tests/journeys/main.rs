@@ -7,4 +7,5 @@ mod bad_input;
 mod chatting;
 mod gallery;
 mod kills;
+mod material;
 mod teaching;

@@ -8,6 +8,7 @@
 
 mod chat;
 mod driver;
+mod evaluate;
 
 use driver::{Window, by};
 use troupe_tests::Scratch;

@@ -7,7 +7,7 @@ import type { CharacterSummary } from './ipc/bindings/CharacterSummary';
 import { asApiError, type Client } from './ipc/client';
 
 /** Places of the rail, in its order. A new one is a line here and a line in `components/views/places.ts`. */
-export const places = ['characters', 'teach', 'chat', 'gallery'] as const;
+export const places = ['characters', 'teach', 'chat', 'gallery', 'evaluate'] as const;
 export type Place = (typeof places)[number] | 'welcome';
 export type Theme = 'system' | 'light' | 'dark';
 export type Notice = {

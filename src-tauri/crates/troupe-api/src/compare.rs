@@ -18,7 +18,7 @@ use troupe_character::{
 use troupe_model::runtime::{
     DrawEvent, DrawRequest, Finish, FlowSampling, Model, ReplyEvent, ReplyRequest,
 };
-use troupe_store::{Message, NewMessage};
+use troupe_store::{Message, NewMessage, PictureKind};
 
 use crate::{
     ModelSlot, Studio,
@@ -97,7 +97,7 @@ impl Studio {
     }
 
     /// Folder of a character's adapter by name.
-    fn adapter(&self, character: &Character, name: &str) -> ApiResult<PathBuf> {
+    pub(crate) fn adapter(&self, character: &Character, name: &str) -> ApiResult<PathBuf> {
         let named = |dir: &PathBuf| dir.file_name().is_some_and(|file| *file == *name);
         adapter_dirs(&character.dir).into_iter().find(named).ok_or_else(|| {
             let message = format!("{} has learned nothing called {name}", character.name);
@@ -158,6 +158,10 @@ impl Comparison {
         Ok(())
     }
 
+    fn answering(&mut self, side: u32) -> Answering<'_> {
+        Answering { side, sink: &mut self.sink, cancel: &self.cancel }
+    }
+
     fn write(
         &mut self,
         model: &Model,
@@ -173,18 +177,7 @@ impl Comparison {
             sampling: prompting::reply_sampling(self.settings.preset, self.seed),
             max_tokens: MAX_REPLY_TOKENS,
         };
-        let reply = model.reply(&request, &mut |event| {
-            (self.sink)(match event {
-                ReplyEvent::Prefilling { num_tokens } => CompareEvent::Phase {
-                    side,
-                    kind: PhaseKind::Reading,
-                    num_tokens: Some(num_tokens as u32),
-                },
-                ReplyEvent::Text { delta } => CompareEvent::TextDelta { side, delta: delta.into() },
-            });
-            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        Ok(reply.text)
+        self.answering(side).reply(model, &request)
     }
 
     fn draw(
@@ -201,8 +194,56 @@ impl Comparison {
         });
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
         let request = DrawRequest { prompt, reference: None, flow };
-        let mut started = Instant::now();
-        let drawing = model.draw(&request, &mut |event| {
+        let studio = self.studio.clone();
+        self.answering(side).draw(&studio, model, character, &request, PictureKind::Chat)
+    }
+}
+
+/// A side that is answering: its words and steps go to the sink, until it is cancelled.
+pub(crate) struct Answering<'a> {
+    /// Which side.
+    pub(crate) side: u32,
+    pub(crate) sink: &'a mut CompareSink,
+    pub(crate) cancel: &'a AtomicBool,
+}
+
+impl Answering<'_> {
+    fn flow(&self) -> ControlFlow<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// What the model replies.
+    pub(crate) fn reply(&mut self, model: &Model, request: &ReplyRequest) -> ApiResult<String> {
+        let side = self.side;
+        let reply = model.reply(request, &mut |event| {
+            (self.sink)(match event {
+                ReplyEvent::Prefilling { num_tokens } => CompareEvent::Phase {
+                    side,
+                    kind: PhaseKind::Reading,
+                    num_tokens: Some(num_tokens as u32),
+                },
+                ReplyEvent::Text { delta } => CompareEvent::TextDelta { side, delta: delta.into() },
+            });
+            self.flow()
+        })?;
+        Ok(reply.text)
+    }
+
+    /// What the model draws, kept as a picture of `kind`; `None` when it was cancelled.
+    pub(crate) fn draw(
+        &mut self,
+        studio: &Studio,
+        model: &Model,
+        character: &Character,
+        request: &DrawRequest,
+        kind: PictureKind,
+    ) -> ApiResult<Option<DrawnPicture>> {
+        let (side, mut started) = (self.side, Instant::now());
+        let drawing = model.draw(request, &mut |event| {
             (self.sink)(match event {
                 DrawEvent::Prefilling { num_tokens } => {
                     started = Instant::now();
@@ -216,12 +257,12 @@ impl Comparison {
                     eta_secs: secs_left(started, step, num_steps),
                 },
             });
-            if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            self.flow()
         })?;
         if drawing.finish == Finish::Cancelled {
             return Ok(None);
         }
-        let kept = self.studio.keep_drawing(model, character, &request, &drawing.image)?;
-        Ok(Some(self.studio.drawn(kept)))
+        let kept = studio.keep_drawing(model, character, request, &drawing.image, kind)?;
+        Ok(Some(studio.drawn(kept)))
     }
 }

@@ -20,7 +20,7 @@ use troupe_character::{
 use troupe_model::runtime::{
     DrawEvent, DrawRequest, Finish, FlowSampling, Model, ModelFiles, ReplyEvent, ReplyRequest,
 };
-use troupe_store::{Message, MessageState, NewPicture, Role, Sent};
+use troupe_store::{Message, MessageState, NewPicture, PictureKind, Role, Sent};
 
 use crate::{
     ChatSink, ModelSlot, Studio,
@@ -153,6 +153,7 @@ impl Studio {
         character: &Character,
         request: &DrawRequest,
         image: &RgbImage,
+        kind: PictureKind,
     ) -> ApiResult<troupe_store::Picture> {
         let png = encode_png(image, &origin_texts(&request.prompt, &request.flow, model))?;
         let file = format!("{}.png", uuid::Uuid::now_v7());
@@ -165,6 +166,7 @@ impl Studio {
             settings: serde_json::to_string(&request.flow).unwrap_or_default(),
             base_hash: model.base_hash().into(),
             adapter_hash: model.adapter_hash().map(Into::into),
+            kind,
             ..NewPicture::default()
         })?)
     }
@@ -399,7 +401,13 @@ impl Generation {
         if drawing.finish == Finish::Cancelled {
             return Ok(()); // a half-drawn picture is not kept
         }
-        let picture = self.studio.keep_drawing(model, character, &request, &drawing.image)?;
+        let picture = self.studio.keep_drawing(
+            model,
+            character,
+            &request,
+            &drawing.image,
+            PictureKind::Chat,
+        )?;
         self.studio.store().set_message_picture(&self.reply_id, &picture.id)?;
         let message = self.studio.message_by_id(&self.reply_id)?;
         (self.sink)(ChatEvent::PictureDone { message });

@@ -13,6 +13,7 @@ pub mod error;
 mod export;
 mod gallery;
 mod generate;
+mod material;
 mod memory;
 mod picture_file;
 mod prompting;
@@ -69,6 +70,7 @@ struct Inner {
     store: Mutex<Store>,
     engine: Engine,
     cancels: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    material: Mutex<material::MaterialIndex>,
     /// Of the base; read when first counted with.
     tokenizer: OnceLock<TextTokenizer>,
 }
@@ -128,6 +130,7 @@ impl Studio {
             worker: options.worker.clone(),
             engine: Engine::start()?,
             cancels: Mutex::default(),
+            material: Mutex::default(),
             tokenizer: OnceLock::new(),
             library,
             model_dir,

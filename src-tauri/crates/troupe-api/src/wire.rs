@@ -2,6 +2,7 @@
 
 mod authoring;
 mod gallery;
+mod material;
 mod teaching;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
 pub use gallery::{
     AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
     GalleryOrder, GalleryPage, PictureUse,
+};
+pub use material::{
+    MaterialCheck, MaterialCount, MaterialFilter, MaterialItem, MaterialKind, MaterialOption,
+    MaterialOwner, MaterialPage, MaterialQuestion, MaterialRow, MaterialTurn, TryMaterial, Trying,
 };
 pub use teaching::RecipeItem;
 

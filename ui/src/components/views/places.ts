@@ -5,6 +5,7 @@ import { ids } from '../../lib/testids';
 import type { IconName } from '../shared/Icon.svelte';
 import CharactersView from './CharactersView.svelte';
 import ChatView from './ChatView.svelte';
+import EvaluateView from './EvaluateView.svelte';
 import GalleryView from './GalleryView.svelte';
 import TeachView from './TeachView.svelte';
 
@@ -15,4 +16,5 @@ export const views: Record<Exclude<Place, 'welcome'>, Shown> = {
   teach: { icon: 'teach', id: ids.navTeach, view: TeachView },
   chat: { icon: 'chat', id: ids.navChat, view: ChatView },
   gallery: { icon: 'gallery', id: ids.navGallery, view: GalleryView },
+  evaluate: { icon: 'measure', id: ids.navEvaluate, view: EvaluateView },
 };

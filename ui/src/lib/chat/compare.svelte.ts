@@ -40,13 +40,18 @@ export class Comparison {
     seed: number | null,
     withPictures: boolean,
   ): Promise<void> {
+    await this.start(sides, (on) => this.client.compare({ chatId, text, sides, seed, withPictures }, on));
+  }
+
+  /** Lets `sides` answer what `begin` asks; it returns what stops them. */
+  async start(sides: Side[], begin: (on: (event: CompareEvent) => void) => Promise<string>): Promise<void> {
     if (this.isBusy) return;
     this.id = 'starting';
     this.error = null;
     this.sides = sides.map((side) => ({ side, text: '', phase: null, drawing: null, answer: null }));
     let hasEnded = false;
     try {
-      const id = await this.client.compare({ chatId, text, sides, seed, withPictures }, (event) => {
+      const id = await begin((event) => {
         if (event.type === 'done' || event.type === 'failed') hasEnded = true;
         this.receive(event);
       });

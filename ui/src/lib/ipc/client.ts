@@ -28,6 +28,11 @@ import type { FindingItem } from './bindings/FindingItem';
 import type { GalleryFilter } from './bindings/GalleryFilter';
 import type { GalleryPage } from './bindings/GalleryPage';
 import type { ImportOutcome } from './bindings/ImportOutcome';
+import type { MaterialFilter } from './bindings/MaterialFilter';
+import type { MaterialItem } from './bindings/MaterialItem';
+import type { MaterialKind } from './bindings/MaterialKind';
+import type { MaterialOwner } from './bindings/MaterialOwner';
+import type { MaterialPage } from './bindings/MaterialPage';
 import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
 import type { RecipeItem } from './bindings/RecipeItem';
@@ -40,6 +45,8 @@ import type { SendMessage } from './bindings/SendMessage';
 import type { Started } from './bindings/Started';
 import type { StartTraining } from './bindings/StartTraining';
 import type { TrainingPlan } from './bindings/TrainingPlan';
+import type { TryMaterial } from './bindings/TryMaterial';
+import type { Trying } from './bindings/Trying';
 import type { VersionItem } from './bindings/VersionItem';
 
 export type OnChatEvent = (event: ChatEvent) => void;
@@ -162,6 +169,14 @@ export const client = {
   versionChanges: (id: string, versionId: string) => call<ChangeItem[]>('version_changes', { id, versionId }),
   restoreVersion: (id: string, versionId: string) =>
     call<CharacterDetail>('restore_version', { id, versionId }),
+
+  materialOwners: () => call<MaterialOwner[]>('material_owners'),
+  materialPage: (filter: MaterialFilter, offset: number, limit: number) =>
+    call<MaterialPage>('material_page', { filter, offset, limit }),
+  materialItem: (characterId: string, kind: MaterialKind, id: string) =>
+    call<MaterialItem>('material_item', { characterId, kind, id }),
+  tryMaterial: (request: TryMaterial, on: (event: CompareEvent) => void) =>
+    call<Trying>('try_material', { request, events: channel(on) }),
 
   characterPicture: (id: string, pictureId: string) =>
     convertFileSrc(`character/${id}/${pictureId}`, 'troupe-picture'),

@@ -1,0 +1,68 @@
+//! The place Evaluate: material is browsed, searched and tried.
+
+use fantoccini::key::Key;
+use troupe_tests::Scratch;
+
+use super::{Window, by};
+
+/// Questions beside the scenes of the imported character.
+const QUESTIONS: &str = r#"{"id":"k1","kind":"knowledge","question":"What does Dot carry?","answer":"A kettle called Morag."}
+{"id":"c1","kind":"knowledge_choice","split":"test","question":"What is Dot?","options":{"A":"A boat","B":"A snail"},"answer_key":"B"}
+"#;
+
+fn add_questions(scratch: &Scratch) {
+    let dirs = std::fs::read_dir(scratch.home().join("characters")).unwrap();
+    let dir = dirs.filter_map(|d| Some(d.ok()?.path())).find(|d| d.join("character.json").exists());
+    std::fs::write(dir.unwrap().join("questions.jsonl"), QUESTIONS).unwrap();
+}
+
+#[tokio::test]
+async fn evaluate_browser() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    add_questions(&scratch);
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-evaluate")).await;
+    window.find(&by("material-item")).await;
+    window.shot("evaluate").await;
+    window.click(&format!("{}[data-id='{id}']", by("material-owner"))).await;
+
+    // A slash begins the search; what is found is opened by keys alone.
+    window.press(&['/']).await;
+    window.type_text("morag").await;
+    window.find(&format!("{}[data-count='1']", by("material-count"))).await;
+    assert_eq!(window.text(&format!("{} mark", by("material-item"))).await, "Morag");
+    window.press(&[Key::Enter.into()]).await;
+    window.press(&[Key::Enter.into()]).await;
+    window.find(&format!("{}[data-id=k1]", by("material-detail"))).await;
+    window.click(&by("try-run")).await;
+    window.find(&format!("{}[data-done=true]", by("try-answer"))).await;
+    let reference = window.text(&by("try-reference")).await;
+    assert!(reference.contains("A kettle called Morag."), "{reference}");
+    window.shot("evaluate-question").await;
+
+    // A scene is answered and drawn, beside its own picture.
+    window.press(&['/']).await;
+    window.press(&[Key::Backspace.into()]).await;
+    window.click(&format!("{}[data-kind=pictureScene]", by("material-kind"))).await;
+    window.click(&by("material-item")).await;
+    window.find(&format!("{}[data-kind=pictureScene]", by("material-detail"))).await;
+    window.click(&by("try-run")).await;
+    let drawn = format!("{}[data-done=true] img", by("try-answer"));
+    window.find(&drawn).await;
+    assert!(window.is_loaded(&drawn).await, "the drawn picture is broken");
+    let own = format!("{} img", by("try-reference"));
+    assert!(window.is_loaded(&own).await, "the reference is broken");
+    window.ask("document.querySelector('[data-testid=try-answer]').scrollIntoView()").await;
+    window.shot("evaluate-scene").await;
+
+    // Arrows leaf through what is open, Escape closes it.
+    let first = window.attribute(&by("material-detail"), "data-id").await;
+    window.ask("document.querySelector('[data-testid=material-list]').focus()").await;
+    window.press(&[Key::Down.into()]).await;
+    window.find(&format!("{}:not([data-id='{first}'])", by("material-detail"))).await;
+    window.press(&[Key::Escape.into()]).await;
+    window.find(&by("material-count")).await;
+    assert_eq!(window.count(&by("material-detail")).await, 0);
+    window.close().await;
+}

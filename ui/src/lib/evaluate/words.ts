@@ -1,0 +1,43 @@
+/** Words of the browser: kinds of material, groups, and what a search found. */
+import type { MaterialKind } from '../ipc/bindings/MaterialKind';
+import type { MaterialOwner } from '../ipc/bindings/MaterialOwner';
+import type { Key } from '../messages/en';
+import { t } from '../messages/index.svelte';
+
+const kinds: Record<MaterialKind, Key> = {
+  pictureScene: 'kindPictureScene',
+  dialogue: 'kindDialogue',
+  knowledge: 'kindKnowledge',
+  pictureQuestion: 'kindPictureQuestion',
+  knowledgeChoice: 'kindKnowledgeChoice',
+  pictureChoice: 'kindPictureChoice',
+  memorization: 'kindMemorization',
+  personality: 'kindPersonality',
+  picturePrompt: 'kindPicturePrompt',
+};
+
+export const kindWords = (kind: MaterialKind): string => t(kinds[kind]);
+
+const groups: Record<string, Key> = { human: 'groupHuman', animal: 'groupAnimal', drawn: 'groupDrawn' };
+
+/** What a character belongs with, in words; empty when nobody said. */
+export function groupWords(owner: Pick<MaterialOwner, 'group' | 'isRolescape'>): string {
+  const key = groups[owner.group];
+  return key ? t(key) : owner.group || (owner.isRolescape ? 'RoleScape-20' : '');
+}
+
+export type Piece = { text: string; isHit: boolean };
+
+/** A text cut at the words that were looked for, so that they can be marked. */
+export function pieces(text: string, words: string): Piece[] {
+  const wanted = words
+    .split('"')
+    .flatMap((part, at) => (at % 2 === 1 ? [part.trim()] : part.split(/\s+/)))
+    .filter((word) => word !== '')
+    .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  if (wanted.length === 0) return text === '' ? [] : [{ text, isHit: false }];
+  return text
+    .split(new RegExp(`(${wanted.join('|')})`, 'giu'))
+    .map((part, at) => ({ text: part, isHit: at % 2 === 1 }))
+    .filter((piece) => piece.text !== '');
+}
