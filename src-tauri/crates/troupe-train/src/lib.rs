@@ -7,6 +7,7 @@
 //! | [`plan`] | what a run would do, before it does it |
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
+//! | [`grpo`] | stage 2: Character-GRPO |
 //! | [`verdict`] | what held-out losses say about a run |
 //! | [`pretrain`] | the generation expert of a new base, from captioned pictures |
 //! | [`checkpoint`] | whole checkpoints, resumable to the bit |
@@ -19,6 +20,7 @@ pub mod data;
 pub mod error;
 pub mod events;
 pub mod golden;
+pub mod grpo;
 pub mod init;
 pub mod plan;
 pub mod pretrain;

@@ -176,6 +176,49 @@ fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
 
+/// Changes one number of `settings`, given as `key=value` with dots for what lies deeper. New keys are
+/// taken in the tables `open` alone.
+///
+/// # Errors
+/// When the key does not exist or the value does not fit it.
+pub(crate) fn assign<T: Serialize + serde::de::DeserializeOwned>(
+    settings: &T,
+    assignment: &str,
+    open: &[&str],
+) -> TrainResult<T> {
+    let bad = |reason: String| TrainError::Recipe { what: format!("`{assignment}`"), reason };
+    let (key, value) =
+        assignment.split_once('=').ok_or_else(|| bad("write it as key=value".into()))?;
+    let (key, value) = (key.trim(), value.trim());
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .or_else(|_| toml::from_str(&format!("value = {value:?}")))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .ok_or_else(|| bad("the value is not readable".into()))?;
+    let mut table = toml::Table::try_from(settings).map_err(|e| bad(e.to_string()))?;
+    let path: Vec<&str> = key.split('.').collect();
+    let Some((last, parents)) = path.split_last() else {
+        return Err(bad("the key is missing".into()));
+    };
+    let mut place = &mut table;
+    for parent in parents {
+        place = match place.get_mut(*parent) {
+            Some(toml::Value::Table(inner)) => inner,
+            _ => return Err(bad(format!("there is no {parent}"))),
+        };
+    }
+    // A whole number stands for a fraction where one is wanted.
+    let value = match (place.get(*last), parsed) {
+        (Some(toml::Value::Float(_)), toml::Value::Integer(n)) => toml::Value::Float(n as f64),
+        (None, _) if !open.contains(&parents.join(".").as_str()) => {
+            return Err(bad(format!("a recipe has no {last}")));
+        }
+        (_, value) => value,
+    };
+    place.insert((*last).into(), value);
+    table.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))
+}
+
 impl SftRecipe {
     /// The recipe of a preset in [`PRESETS`].
     ///
@@ -226,38 +269,7 @@ impl SftRecipe {
     /// # Errors
     /// When the key does not exist or the value does not fit it.
     pub fn set(&self, assignment: &str) -> TrainResult<Self> {
-        let bad = |reason: String| TrainError::Recipe { what: format!("`{assignment}`"), reason };
-        let (key, value) =
-            assignment.split_once('=').ok_or_else(|| bad("write it as key=value".into()))?;
-        let (key, value) = (key.trim(), value.trim());
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
-            .or_else(|_| toml::from_str(&format!("value = {value:?}")))
-            .ok()
-            .and_then(|mut table| table.remove("value"))
-            .ok_or_else(|| bad("the value is not readable".into()))?;
-        let mut table = toml::Table::try_from(self).map_err(|e| bad(e.to_string()))?;
-        let path: Vec<&str> = key.split('.').collect();
-        let Some((last, parents)) = path.split_last() else {
-            return Err(bad("the key is missing".into()));
-        };
-        let mut place = &mut table;
-        for parent in parents {
-            place = match place.get_mut(*parent) {
-                Some(toml::Value::Table(inner)) => inner,
-                _ => return Err(bad(format!("there is no {parent}"))),
-            };
-        }
-        // A whole number stands for a fraction where one is wanted.
-        let value = match (place.get(*last), parsed) {
-            (Some(toml::Value::Float(_)), toml::Value::Integer(n)) => toml::Value::Float(n as f64),
-            (None, _) if parents != ["repeats"] => {
-                return Err(bad(format!("a recipe has no {last}")));
-            }
-            (_, value) => value,
-        };
-        place.insert((*last).into(), value);
-        let recipe: Self =
-            table.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        let recipe: Self = assign(self, assignment, &["repeats"])?;
         recipe.checked(&format!("`{assignment}`"))
     }
 

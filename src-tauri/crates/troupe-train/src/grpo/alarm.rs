@@ -1,0 +1,246 @@
+//! Watching for rewards that are gamed: trials on kept-back prompts, with measures that nothing was
+//! trained against, and what they say.
+//!
+//! A run ends when an independent measure has fallen trial after trial while the reward rose, or
+//! when it has lost its diversity. What is kept is the trial with the best reward on kept-back
+//! prompts among those whose independent measures held; stage 1 itself is one of them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::profile::WatchConfig;
+use crate::error::{TrainError, TrainResult};
+
+/// Relative fall of a measure that counts.
+const NOTABLE: f64 = 0.01;
+/// Relative fall of an independent measure below stage 1 that a kept trial may have.
+const TOLERATED: f64 = 0.05;
+
+/// A trial on kept-back prompts. All measures are better when higher.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// Epochs behind it; 0 is stage 1.
+    pub epoch: usize,
+    /// Mean reward.
+    pub reward: f64,
+    /// Its standard error.
+    pub reward_error: f64,
+    /// Mean of every component.
+    pub components: BTreeMap<String, f64>,
+    /// Measures that nothing is trained against.
+    pub independent: BTreeMap<String, f64>,
+    /// Mean distance of pictures of one prompt, with noise of their own.
+    pub diversity: f64,
+    /// Mean reward of the epochs since the trial before.
+    pub learned_reward: Option<f64>,
+}
+
+/// All trials of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trials {
+    all: Vec<Trial>,
+}
+
+/// `now` against `before` as a share of its size.
+fn change(now: f64, before: f64) -> f64 {
+    (now - before) / before.abs().max(1e-9)
+}
+
+impl Trials {
+    /// Reads them; none when there is no file.
+    ///
+    /// # Errors
+    /// When the file is unreadable.
+    pub fn load(file: &Path) -> TrainResult<Self> {
+        let malformed = |reason: String| TrainError::Malformed {
+            what: "the run's trials",
+            reason,
+            path: file.into(),
+        };
+        match std::fs::read_to_string(file) {
+            Ok(text) => serde_json::from_str(&text).map_err(|e| malformed(e.to_string())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+
+    /// Writes them, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, file: &Path) -> TrainResult<()> {
+        let part = file.with_extension("part");
+        let write = || -> std::io::Result<()> {
+            std::fs::write(&part, serde_json::to_string_pretty(self).unwrap_or_default())?;
+            std::fs::File::open(&part)?.sync_all()?;
+            std::fs::rename(&part, file)
+        };
+        let what = "writing the run's trials";
+        write().map_err(|source| TrainError::Io { what, source, path: file.into() })
+    }
+
+    /// Forgets trials after `epoch`, which a resumed run makes again.
+    pub fn rewind(&mut self, epoch: usize) {
+        self.all.retain(|t| t.epoch <= epoch);
+    }
+
+    /// Whether an epoch was tried.
+    pub fn has(&self, epoch: usize) -> bool {
+        self.all.iter().any(|t| t.epoch == epoch)
+    }
+
+    /// Adds one, replacing those of the same or later epochs.
+    pub fn add(&mut self, trial: Trial) {
+        self.all.retain(|t| t.epoch < trial.epoch);
+        self.all.push(trial);
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> &[Trial] {
+        &self.all
+    }
+
+    /// Whether a trial's independent measures and diversity held against stage 1.
+    fn holds(&self, trial: &Trial, watch: &WatchConfig) -> bool {
+        let Some(base) = self.all.first() else { return true };
+        let held = |name: &String, now: f64| {
+            base.independent.get(name).is_none_or(|before| change(now, *before) >= -TOLERATED)
+        };
+        trial.independent.iter().all(|(name, now)| held(name, *now))
+            && change(trial.diversity, base.diversity) >= -watch.diversity_loss
+    }
+
+    /// The epoch whose weights are worth keeping.
+    pub fn best(&self, watch: &WatchConfig) -> Option<usize> {
+        let kept = self.all.iter().filter(|t| self.holds(t, watch));
+        // Of equal ones the earlier: it is nearer to stage 1.
+        let better =
+            |a: &&Trial, b: &&Trial| a.reward.total_cmp(&b.reward).then(b.epoch.cmp(&a.epoch));
+        kept.max_by(better).map(|t| t.epoch)
+    }
+
+    /// Why the run should end now, in words, if it should.
+    pub fn alarm(&self, watch: &WatchConfig) -> Option<String> {
+        let (base, last) = (self.all.first()?, self.all.last()?);
+        let lost = -change(last.diversity, base.diversity);
+        if watch.diversity_loss < 1. && lost > watch.diversity_loss {
+            return Some(format!(
+                "pictures of one prompt have lost {:.0} % of their diversity",
+                lost * 100.
+            ));
+        }
+        if watch.patience == 0 || self.all.len() <= watch.patience {
+            return None;
+        }
+        let recent = &self.all[self.all.len() - watch.patience - 1..];
+        let learned: Vec<f64> = recent.iter().filter_map(|t| t.learned_reward).collect();
+        let rose = matches!((learned.first(), learned.last()), (Some(a), Some(b)) if b > a);
+        if !rose {
+            return None;
+        }
+        let reward = recent.iter().map(|t| t.reward).collect::<Vec<_>>();
+        let mut watched = vec![("the reward on kept-back prompts".to_owned(), reward)];
+        for name in base.independent.keys() {
+            let values = recent.iter().filter_map(|t| t.independent.get(name).copied()).collect();
+            watched.push((format!("{name}, which nothing is trained against,"), values));
+        }
+        let fallen = |values: &[f64]| {
+            values.len() == recent.len()
+                && values.windows(2).all(|pair| pair[1] < pair[0])
+                && change(values[values.len() - 1], values[0]) < -NOTABLE
+        };
+        let (name, _) = watched.into_iter().find(|(_, values)| fallen(values))?;
+        let n = watch.patience;
+        Some(format!("{name} has fallen {n} times in a row while the reward rose"))
+    }
+
+    /// What became of the best against stage 1, in words.
+    pub fn verdict(&self, watch: &WatchConfig) -> Option<String> {
+        let (base, best) = (self.all.first()?, self.best(watch)?);
+        if best == 0 {
+            return Some(
+                "No trial on kept-back prompts was better than stage 1 with every other measure \
+                 held: the character keeps drawing as before."
+                    .into(),
+            );
+        }
+        let best = self.all.iter().find(|t| t.epoch == best)?;
+        let error = base.reward_error.hypot(best.reward_error);
+        let diff = best.reward - base.reward;
+        let sure = if diff > 2. * error { "" } else { ", which may be chance" };
+        Some(format!(
+            "Kept epoch {}: reward on kept-back prompts {:+.3} ± {error:.3} against stage 1{sure}.",
+            best.epoch, diff
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(epoch: usize, reward: f64, shape: f64, learned: f64) -> Trial {
+        Trial {
+            epoch,
+            reward,
+            independent: BTreeMap::from([("shape".into(), shape)]),
+            diversity: 0.5,
+            learned_reward: (epoch > 0).then_some(learned),
+            ..Trial::default()
+        }
+    }
+
+    fn trials(all: &[Trial]) -> Trials {
+        let mut trials = Trials::default();
+        all.iter().cloned().for_each(|t| trials.add(t));
+        trials
+    }
+
+    #[test]
+    fn a_gamed_reward_ends_the_run_and_an_earlier_trial_is_kept() {
+        let watch = WatchConfig::default();
+        let gamed = trials(&[
+            trial(0, 0.5, 0.8, 0.),
+            trial(5, 0.6, 0.79, 0.5),
+            trial(10, 0.7, 0.7, 0.6),
+            trial(15, 0.8, 0.6, 0.7),
+        ]);
+        assert!(gamed.alarm(&watch).is_some_and(|why| why.contains("shape")));
+        assert_eq!(gamed.best(&watch), Some(5));
+        let honest = trials(&[
+            trial(0, 0.5, 0.8, 0.),
+            trial(5, 0.6, 0.79, 0.5),
+            trial(10, 0.7, 0.81, 0.6),
+            trial(15, 0.8, 0.8, 0.7),
+        ]);
+        assert_eq!((honest.alarm(&watch), honest.best(&watch)), (None, Some(15)));
+        assert_eq!(gamed.alarm(&WatchConfig { patience: 0, ..watch }), None);
+    }
+
+    #[test]
+    fn overfitting_to_prompts_and_lost_diversity_are_seen() {
+        let watch = WatchConfig::default();
+        let overfit = trials(&[
+            trial(0, 0.5, 0.8, 0.),
+            trial(5, 0.48, 0.8, 0.5),
+            trial(10, 0.46, 0.8, 0.6),
+            trial(15, 0.44, 0.8, 0.7),
+        ]);
+        assert!(overfit.alarm(&watch).is_some_and(|why| why.contains("kept-back")));
+        assert_eq!(overfit.best(&watch), Some(0));
+        assert!(overfit.verdict(&watch).is_some_and(|text| text.contains("as before")));
+        let same = Trial { diversity: 0.3, ..trial(5, 0.6, 0.8, 0.5) };
+        let collapsed = trials(&[trial(0, 0.5, 0.8, 0.), same]);
+        assert!(collapsed.alarm(&watch).is_some_and(|why| why.contains("diversity")));
+        assert_eq!(collapsed.best(&watch), Some(0));
+    }
+
+    #[test]
+    fn a_resumed_run_makes_later_trials_again() {
+        let mut all = trials(&[trial(0, 0.5, 0.8, 0.), trial(5, 0.6, 0.8, 0.5)]);
+        all.rewind(3);
+        assert!(all.has(0) && !all.has(5));
+    }
+}

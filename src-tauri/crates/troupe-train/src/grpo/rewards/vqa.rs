@@ -1,0 +1,207 @@
+//! Whether questions about a picture are answered as expected.
+//!
+//! Soft: yes/no questions alone, `q = p(expected) / (p(yes) + p(no))`, expected yes and expected no
+//! weighing the same, so that an answerer who always says yes earns a half. Exact: the weighted
+//! share of answers that match to the letter, as the reference counts.
+//!
+//! Source: UniCharacter, `vqa_scorer.py`, which asks BLIP. Here the frozen stage-1 model answers: no
+//! other network is needed, but it can be gamed.
+
+use image::RgbImage;
+use troupe_character::PromptQuestion;
+
+use super::{Group, Scorer, VqaForm};
+use crate::error::TrainResult;
+
+/// Answers questions about a picture.
+pub trait Answerer {
+    /// Probabilities of yes and of no for each question, as the first word.
+    ///
+    /// # Errors
+    /// When the network fails.
+    fn yes_no(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<(f64, f64)>>;
+
+    /// A short answer to each question.
+    ///
+    /// # Errors
+    /// When the network fails.
+    fn answers(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<String>>;
+}
+
+/// Weighted share of exactly matching answers; `None` without weights.
+pub fn exact_score(answers: &[String], questions: &[&PromptQuestion]) -> Option<f64> {
+    let weights: f64 = questions.iter().map(|q| q.weight).sum();
+    let matches =
+        |answer: &str, q: &PromptQuestion| answer.trim().to_lowercase() == q.answer.to_lowercase();
+    let earned: f64 = answers
+        .iter()
+        .zip(questions)
+        .filter(|(answer, q)| matches(answer, q))
+        .map(|(_, q)| q.weight)
+        .sum();
+    (weights > 0.).then(|| earned / weights)
+}
+
+/// The reference's score of a prompt without questions, from the reply to the fallback question.
+pub fn fallback_score(reply: &str) -> f64 {
+    let reply = reply.to_lowercase();
+    if ["yes", "true", "correct"].iter().any(|word| reply.contains(word)) {
+        1.
+    } else if ["no", "false", "incorrect"].iter().any(|word| reply.contains(word)) {
+        0.
+    } else {
+        0.5
+    }
+}
+
+/// Balanced score of yes/no questions from probabilities of yes and no. A side without questions
+/// leaves the other alone; `None` without any.
+pub fn soft_score(probabilities: &[(f64, f64)], expects_yes: &[bool]) -> Option<f64> {
+    let side = |yes: bool| {
+        let shares: Vec<f64> = probabilities
+            .iter()
+            .zip(expects_yes)
+            .filter(|(_, expected)| **expected == yes)
+            .map(|((p_yes, p_no), _)| if yes { p_yes } else { p_no } / (p_yes + p_no).max(1e-12))
+            .collect();
+        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+    };
+    match (side(true), side(false)) {
+        (Some(yes), Some(no)) => Some(0.5 * (yes + no)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Scores answers.
+pub struct VqaScorer<A> {
+    /// Who answers.
+    pub answerer: A,
+    /// How answers count.
+    pub form: VqaForm,
+    /// Most questions of a picture; 0 asks all.
+    pub max_questions: usize,
+}
+
+impl<A: Answerer> VqaScorer<A> {
+    fn chosen<'a>(&self, group: &Group<'a>) -> Vec<&'a PromptQuestion> {
+        let is_yes_no = |q: &&PromptQuestion| matches!(lower(&q.answer).as_str(), "yes" | "no");
+        let all = group.prompt.usable_questions().into_iter();
+        let mut kept: Vec<&PromptQuestion> = match self.form {
+            VqaForm::Soft => all.filter(is_yes_no).collect(),
+            VqaForm::Exact => all.collect(),
+        };
+        if self.max_questions > 0 {
+            kept.truncate(self.max_questions);
+        }
+        kept
+    }
+
+    fn soft(&self, group: &Group) -> TrainResult<Vec<f64>> {
+        let kept = self.chosen(group);
+        let texts: Vec<String> = kept.iter().map(|q| q.question.clone()).collect();
+        let wants: Vec<bool> = kept.iter().map(|q| lower(&q.answer) == "yes").collect();
+        group
+            .images
+            .iter()
+            .map(|image| {
+                if texts.is_empty() {
+                    return Ok(0.5); // nothing can be told
+                }
+                Ok(soft_score(&self.answerer.yes_no(image, &texts)?, &wants).unwrap_or(0.5))
+            })
+            .collect()
+    }
+
+    fn exact(&self, group: &Group) -> TrainResult<Vec<f64>> {
+        let kept = self.chosen(group);
+        let mut texts: Vec<String> = kept.iter().map(|q| q.question.clone()).collect();
+        if group.prompt.questions.is_empty() {
+            texts = vec![format!("Does this image accurately show: {}?", group.prompt.text)];
+        }
+        group
+            .images
+            .iter()
+            .map(|image| {
+                let answers = self.answerer.answers(image, &texts)?;
+                Ok(match answers.first() {
+                    Some(reply) if group.prompt.questions.is_empty() => fallback_score(reply),
+                    _ => exact_score(&answers, &kept).unwrap_or(0.),
+                })
+            })
+            .collect()
+    }
+}
+
+fn lower(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+impl<A: Answerer> Scorer for VqaScorer<A> {
+    fn name(&self) -> &'static str {
+        "vqa"
+    }
+
+    fn score(&self, group: &Group) -> TrainResult<Vec<f64>> {
+        match self.form {
+            VqaForm::Soft => self.soft(group),
+            VqaForm::Exact => self.exact(group),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use troupe_character::PicturePrompt;
+
+    use super::*;
+
+    fn ask(question: &str, answer: &str, weight: f64) -> PromptQuestion {
+        PromptQuestion {
+            question: question.into(),
+            answer: answer.into(),
+            weight,
+            ..PromptQuestion::default()
+        }
+    }
+
+    struct AlwaysYes;
+
+    impl Answerer for AlwaysYes {
+        fn yes_no(&self, _: &RgbImage, questions: &[String]) -> TrainResult<Vec<(f64, f64)>> {
+            Ok(vec![(0.5, 0.); questions.len()])
+        }
+
+        fn answers(&self, _: &RgbImage, questions: &[String]) -> TrainResult<Vec<String>> {
+            Ok(vec![" Yes".into(); questions.len()])
+        }
+    }
+
+    /// I-18: a case by hand.
+    #[test]
+    fn exact_answers_earn_their_weights() {
+        let questions = [ask("a?", "Yes", 1.), ask("b?", "no", 0.5), ask("c?", "blue", 0.5)];
+        let kept: Vec<&PromptQuestion> = questions.iter().collect();
+        let answers = ["yes ".to_owned(), "yes".into(), "Blue".into()];
+        assert_eq!(exact_score(&answers, &kept), Some(0.75)); // (1 + 0.5) / 2
+        assert_eq!(exact_score(&[], &[]), None);
+        assert_eq!(
+            [fallback_score("Yes."), fallback_score("No"), fallback_score("hm")],
+            [1., 0., 0.5]
+        );
+    }
+
+    #[test]
+    fn always_yes_earns_a_half_when_soft() -> TrainResult<()> {
+        let prompt = PicturePrompt {
+            questions: vec![ask("a?", "yes", 1.), ask("b?", "yes", 1.), ask("c?", "no", 0.1)],
+            ..PicturePrompt::default()
+        };
+        let images = [RgbImage::new(2, 2)];
+        let group = Group { prompt: &prompt, images: &images };
+        let scorer = |form| VqaScorer { answerer: AlwaysYes, form, max_questions: 0 };
+        assert_eq!(scorer(VqaForm::Soft).score(&group)?, [0.5]);
+        assert!((scorer(VqaForm::Exact).score(&group)?[0] - 2. / 2.1).abs() < 1e-12);
+        assert_eq!(soft_score(&[(0.3, 0.1)], &[true]), Some(0.3 / 0.4));
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Stage 2 against closed forms and on a tiny network.
+
+mod common;
+mod learning;
+mod sampler;
