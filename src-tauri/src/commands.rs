@@ -1,6 +1,7 @@
 //! What the page may ask for: unpack, call the studio, hand over.
 
 mod authoring;
+mod evaluation;
 mod gallery;
 mod material;
 
@@ -110,6 +111,14 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         material::material_page,
         material::material_item,
         material::try_material,
+        evaluation::evaluation_plan,
+        evaluation::start_evaluation,
+        evaluation::stop_evaluation,
+        evaluation::resume_evaluation,
+        evaluation::list_evaluations,
+        evaluation::get_evaluation,
+        evaluation::save_evaluation,
+        evaluation::open_evaluation_report,
     ]
 }
 

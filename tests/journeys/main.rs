@@ -5,6 +5,7 @@
 mod authoring;
 mod bad_input;
 mod chatting;
+mod evaluating;
 mod gallery;
 mod kills;
 mod material;

@@ -66,3 +66,29 @@ async fn evaluate_browser() {
     assert_eq!(window.count(&by("material-detail")).await, 0);
     window.close().await;
 }
+
+#[tokio::test]
+async fn an_evaluation_is_measured_and_read() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-evaluate")).await;
+    window.click(&by("measure-tab")).await;
+    window.click(&format!("{}[data-id='{id}']", by("evaluate-character"))).await;
+    window.find(&by("evaluate-plan")).await;
+    window.shot("evaluate-plan").await;
+    window.click(&by("evaluate-start")).await;
+    window.find(&format!("{}[data-status=finished]", by("evaluation-panel"))).await;
+    window.find(&format!("{} tbody tr", by("evaluate-results"))).await;
+    window.find(&by("evaluate-report")).await;
+    window.shot("evaluate-results").await;
+    window.close().await;
+
+    // After a restart it is in the list.
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-evaluate")).await;
+    window.click(&by("measure-tab")).await;
+    window.click(&by("evaluation-item")).await;
+    window.find(&by("evaluate-results")).await;
+    window.close().await;
+}

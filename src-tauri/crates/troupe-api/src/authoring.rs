@@ -1,7 +1,7 @@
 //! Helps for writing a character: token counts, versions, crops, captions, scenes out of chats.
 
 use troupe_character::{Character, Crop, Scene, Speaker, Turn, prompts, versions};
-use troupe_model::config::ModelConfig;
+use troupe_model::{config::ModelConfig, runtime::ModelFiles};
 use troupe_store::{Message, MessageState, Role};
 
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
     wire::{BaseFacts, ChangeItem, CharacterDetail, CropItem, VersionItem},
 };
 
+/// How the names of a vision tower's tensors begin.
+const VISION_TENSORS: &str = "vit_model.";
 /// A version is kept by itself at the first change after so long.
 const VERSION_EVERY_MS: u64 = 10 * 60 * 1000;
 
@@ -34,12 +36,19 @@ impl Studio {
     /// When the base's folder is unusable.
     pub fn base_facts(&self) -> ApiResult<BaseFacts> {
         let config = ModelConfig::from_dir(self.model_dir())?;
+        let can_see = config.visual_und && self.has_vision_weights()?;
         Ok(BaseFacts {
             picture_size: config.picture_size as u32,
             context_tokens: config.llm_config.max_position_embeddings as u32,
-            can_see: config.visual_und,
+            can_see,
             name: config.name,
         })
+    }
+
+    /// The base's files hold a vision tower; only their headers are read.
+    fn has_vision_weights(&self) -> ApiResult<bool> {
+        let source = ModelFiles::find(self.model_dir())?.source()?;
+        Ok(source.shapes().keys().any(|name| name.starts_with(VISION_TENSORS)))
     }
 
     /// Tokens of each text, as the base counts.

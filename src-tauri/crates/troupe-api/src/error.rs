@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use troupe_character::Error as CharacterError;
+use troupe_eval::EvalError;
 use troupe_jobs::JobError;
 use troupe_model::error::ModelError;
 use troupe_store::StoreError;
@@ -95,6 +96,29 @@ impl From<ModelError> for ApiError {
             _ => "",
         };
         Self::new(ErrorCode::Model, chain(&error), hint)
+    }
+}
+
+impl From<EvalError> for ApiError {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Model(error) => error.into(),
+            EvalError::Character(error) => error.into(),
+            EvalError::OtherRun { .. } => Self::new(
+                ErrorCode::BadRequest,
+                chain(&error),
+                "Begin a new evaluation: numbers of the two cannot be mixed.",
+            ),
+            EvalError::NoAdapter { .. } | EvalError::Request(_) => {
+                Self::new(ErrorCode::BadRequest, chain(&error), "")
+            }
+            EvalError::Io { .. } => Self::new(
+                ErrorCode::Storage,
+                chain(&error),
+                "Is the disk full or the folder write-protected? Make room, then go on.",
+            ),
+            error => Self::new(ErrorCode::Internal, chain(&error), ""),
+        }
     }
 }
 

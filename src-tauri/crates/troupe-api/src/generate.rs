@@ -128,12 +128,15 @@ impl Studio {
     /// Refuses to load the base beside a run that leaves too little memory: the system would end
     /// one of the two without a word.
     fn refuse_without_room(&self) -> ApiResult<()> {
-        let (Some(teaching), Some(available)) = (self.teaching(), memory::available_mb()) else {
+        let teaching = self.teaching().map(|now| format!("{} is being taught", now.character_name));
+        let evaluating = || self.evaluating().map(|names| format!("{names} is being evaluated"));
+        let (Some(busy), Some(available)) = (teaching.or_else(evaluating), memory::available_mb())
+        else {
             return Ok(());
         };
         let files = ModelFiles::find(self.model_dir())?.all();
         let needed = memory::files_mb(&files) * LOADED_OVER_FILES;
-        check_room(needed, available, &teaching.character_name)
+        check_room(needed, available, &busy)
     }
 
     pub(crate) fn drawn(&self, picture: troupe_store::Picture) -> DrawnPicture {
@@ -172,7 +175,7 @@ impl Studio {
     }
 }
 
-fn check_room(needed_mb: f64, available_mb: f64, taught: &str) -> ApiResult<()> {
+fn check_room(needed_mb: f64, available_mb: f64, busy: &str) -> ApiResult<()> {
     if needed_mb <= available_mb {
         return Ok(());
     }
@@ -180,10 +183,10 @@ fn check_room(needed_mb: f64, available_mb: f64, taught: &str) -> ApiResult<()> 
     Err(ApiError::new(
         ErrorCode::Busy,
         format!(
-            "{taught} is being taught, and the rest of the memory is too small to chat beside it: \
+            "{busy}, and the rest of the memory is too small to chat beside it: \
              about {needed} MB are needed, {available} MB are free"
         ),
-        "Pause teaching, or wait until it is done.",
+        "Pause it, or wait until it is done.",
     ))
 }
 
@@ -432,8 +435,8 @@ mod tests {
 
     #[test]
     fn loading_beside_a_run_is_refused_only_without_room() {
-        assert!(check_room(400., 400., "Dot").is_ok());
-        let error = check_room(400.2, 399.9, "Dot").expect_err("too little");
+        assert!(check_room(400., 400., "Dot is being taught").is_ok());
+        let error = check_room(400.2, 399.9, "Dot is being taught").expect_err("too little");
         assert_eq!(error.code, ErrorCode::Busy);
         assert!(error.message.contains("about 401 MB are needed, 399 MB are free"), "{error}");
     }

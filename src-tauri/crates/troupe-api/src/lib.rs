@@ -10,6 +10,7 @@ mod compare;
 mod drawing;
 mod engine;
 pub mod error;
+mod evaluation;
 mod export;
 mod gallery;
 mod generate;
@@ -42,6 +43,7 @@ pub use compare::CompareSink;
 pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCode};
+pub use evaluation::evaluate;
 pub use training::{RunEvents, work};
 
 /// Where things are.
@@ -189,6 +191,7 @@ impl Studio {
             available_mb: memory::available_mb(),
             num_connections: memory::num_connections(),
             teaching: self.teaching(),
+            evaluating: self.evaluating(),
         }
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn recipe_of(run: &RunFolder) -> ApiResult<SftRecipe> {
     Ok(run_file(run)?.job.recipe)
 }
 
-fn status_word(status: Status) -> String {
+pub(crate) fn status_word(status: Status) -> String {
     match status {
         Status::Waiting => "waiting",
         Status::Running => "running",
@@ -191,10 +191,10 @@ impl Studio {
     }
 
     /// Frees the chat's model when a run would not fit beside it. The next message loads it again.
-    fn make_room(&self) -> ApiResult<()> {
+    pub(crate) fn make_room(&self) -> ApiResult<()> {
         let is_tight = memory::available_mb().is_some_and(|available| available < MEMORY_MB);
         if is_tight && self.engine().loaded().is_some() {
-            tracing::info!("memory is tight: the chat's model makes room for teaching");
+            tracing::info!("memory is tight: the chat's model makes room");
             self.engine().submit(|slot| slot.unload())?;
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Studio {
     /// # Errors
     /// When its process cannot be started; it then stays in the queue.
     pub fn start_next_run(&self) -> ApiResult<Option<RunSummary>> {
-        if self.busy_run().is_some() {
+        if self.busy_run().is_some() || self.evaluating().is_some() {
             return Ok(None);
         }
         let waiting = RunFolder::list(&self.runs_dir()).into_iter().rfind(is_queued);
@@ -297,7 +297,15 @@ impl Studio {
         Ok(Some(summary(&run)?))
     }
 
-    fn refuse_when_busy(&self) -> ApiResult<()> {
+    pub(crate) fn refuse_when_busy(&self) -> ApiResult<()> {
+        if let Some(names) = self.evaluating() {
+            let hint = "Wait until it is done, or stop it under Evaluate; it can go on later.";
+            return Err(ApiError::new(
+                ErrorCode::Busy,
+                format!("{names} is being evaluated"),
+                hint,
+            ));
+        }
         match self.busy_run() {
             Some(_) => Err(ApiError::new(
                 ErrorCode::Busy,

@@ -1,6 +1,7 @@
 //! Wire types: what the window and `--json` see. camelCase, numbers small enough for JavaScript.
 
 mod authoring;
+mod evaluation;
 mod gallery;
 mod material;
 mod teaching;
@@ -13,6 +14,10 @@ pub use crate::wire_chat::{
     ExportOutcome, PhaseKind, PromptPart, PromptReport, SamplingPreset, SentPrompt, TreeNode,
 };
 pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
+pub use evaluation::{
+    EvaluationCell, EvaluationDetail, EvaluationDifference, EvaluationPhase, EvaluationPlan,
+    EvaluationRow, EvaluationSubject, EvaluationSummary, EvaluationTask, StartEvaluation,
+};
 pub use gallery::{
     AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
     GalleryOrder, GalleryPage, PictureUse,
@@ -46,6 +51,8 @@ pub struct AppStatus {
     pub num_connections: Option<u32>,
     /// Who is being taught now.
     pub teaching: Option<TeachingNow>,
+    /// Who is being evaluated now, in words.
+    pub evaluating: Option<String>,
 }
 
 /// A run that is on.

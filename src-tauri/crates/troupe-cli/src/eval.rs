@@ -114,6 +114,22 @@ pub(crate) fn eval(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Works on an evaluation that the studio began, then lets a queued run begin.
+pub(crate) fn worker(
+    run: &Path,
+    output: &Output,
+    open: impl FnOnce() -> Result<Studio>,
+) -> Result<ExitCode> {
+    let worked = troupe_api::evaluate(run)
+        .inspect_err(|error| output.note(&format!("evaluating failed: {error}")));
+    let next = open().and_then(|studio| Ok(studio.start_next_run()?));
+    if let Err(error) = next {
+        output.note(&format!("the next run in the queue could not be started: {error:#}"));
+    }
+    worked?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn plan(studio: &Studio, arguments: &EvalArguments) -> Result<Plan> {
     let Suite::Rolescape = arguments.suite;
     let mut subjects = Vec::new();

@@ -102,6 +102,13 @@ enum Command {
         /// Folder with cases.json.
         folder: PathBuf,
     },
+    /// Work on an evaluation in this process; started by the studio.
+    #[command(hide = true)]
+    EvalWorker {
+        /// The evaluation's folder.
+        #[arg(long)]
+        run: PathBuf,
+    },
     /// Work on a run in this process; started by the studio.
     #[command(hide = true)]
     TrainWorker {
@@ -240,6 +247,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Pretrain { stage } => {
             return train::pretrain(&stage, options.model_dir.as_deref(), output);
         }
+        Command::EvalWorker { run } => return eval::worker(&run, output, open),
         Command::TrainWorker { run } => return train::worker(&run, output, open),
         Command::Chat(arguments) => chat::chat(&open()?, &arguments, output)?,
         Command::Draw(arguments) => chat::draw(&open()?, &arguments, output)?,

@@ -31,3 +31,4 @@ pub mod stats;
 mod tasks;
 
 pub use error::{EvalError, EvalResult};
+pub use tasks::{TaskLoad, workload};

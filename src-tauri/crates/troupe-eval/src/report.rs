@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     aggregate::{
@@ -46,13 +46,34 @@ pub struct ReportFiles {
 }
 
 /// Everything in `results.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Results {
     /// What was measured, with what.
     pub run: RunInfo,
     /// What follows from the records.
     #[serde(flatten)]
     pub aggregates: Aggregates,
+}
+
+impl Results {
+    /// The results of the last report of a run's folder; `None` before the first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn last(folder: &Path) -> EvalResult<Option<Self>> {
+        let path = folder.join("results.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(EvalError::io("reading the results", &path, e)),
+        };
+        let results = serde_json::from_slice(&bytes).map_err(|e| EvalError::Malformed {
+            line: e.line(),
+            problem: e.to_string(),
+            path,
+        })?;
+        Ok(Some(results))
+    }
 }
 
 /// Recomputes every number of a run's folder and writes the report.

@@ -1,12 +1,17 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { CompareEvent } from '../ipc/bindings/CompareEvent';
+import type { EvaluationDetail } from '../ipc/bindings/EvaluationDetail';
+import type { EvaluationRow } from '../ipc/bindings/EvaluationRow';
+import type { EvaluationSummary } from '../ipc/bindings/EvaluationSummary';
 import type { MaterialFilter } from '../ipc/bindings/MaterialFilter';
 import type { MaterialItem } from '../ipc/bindings/MaterialItem';
 import type { MaterialRow } from '../ipc/bindings/MaterialRow';
 import type { Client } from '../ipc/client';
 import { MaterialBrowser, PAGE } from './browser.svelte';
+import { bestOf, number, signed, stagesOf } from './results';
 import { range, scrolled } from './rows';
 import { isMute, letterOf, Trial } from './trial.svelte';
+import { EvaluationWatch } from './watch.svelte';
 import { pieces } from './words';
 
 const row = (n: number): MaterialRow => ({ characterId: 'c', kind: 'dialogue', id: `i${n}` }) as MaterialRow;
@@ -135,5 +140,56 @@ describe('what a search found', () => {
     ]);
     expect(pieces('a (b) c', '"(b) c"').map((p) => p.isHit)).toEqual([false, true]);
     expect(pieces('a', '')).toEqual([{ text: 'a', isHit: false }]);
+  });
+});
+
+describe('results', () => {
+  const row = (more: boolean | null, ...means: [string, number][]): EvaluationRow =>
+    ({ moreIsBetter: more, cells: means.map(([stage, mean]) => ({ stage, mean })) }) as EvaluationRow;
+
+  it('have models first, then baselines', () => {
+    expect(stagesOf([row(true, ['real', 1], ['grpo', 1]), row(true, ['base', 1], ['sft', 1])])).toEqual([
+      'base',
+      'sft',
+      'grpo',
+      'real',
+    ]);
+  });
+
+  it('name the best model where more or less is better, and nobody otherwise', () => {
+    expect(bestOf(row(true, ['base', 0.2], ['sft', 0.5], ['real', 1]))).toBe('sft');
+    expect(bestOf(row(false, ['base', 0.2], ['sft', 0.5]))).toBe('base');
+    expect(bestOf(row(null, ['base', 0.2], ['sft', 0.5]))).toBeNull();
+    expect(bestOf(row(true, ['base', 0.5], ['sft', 0.5]))).toBeNull();
+    expect(bestOf(row(true, ['base', 0.5]))).toBeNull();
+  });
+
+  it('are written with a true minus sign', () => {
+    expect([number(-0.1234), number(123.4), signed(0.5), signed(-0.5)]).toEqual([
+      '−0.123',
+      '123',
+      '+0.500',
+      '−0.500',
+    ]);
+  });
+});
+
+describe('watching evaluations', () => {
+  it('reads the running one until it ends, and then no more', async () => {
+    vi.useFakeTimers();
+    const run = (status: string) => ({ id: 'e', status, names: ['Dot'] }) as unknown as EvaluationSummary;
+    const getEvaluation = vi.fn<Client['getEvaluation']>();
+    for (const status of ['running', 'running', 'finished'])
+      getEvaluation.mockResolvedValueOnce({ run: run(status) } as EvaluationDetail);
+    const listEvaluations = () => Promise.resolve([run('running')]);
+    const ended = vi.fn();
+    const watch = new EvaluationWatch({ getEvaluation, listEvaluations } as unknown as Client, ended);
+    await watch.open();
+    expect(watch.active?.id).toBe('e');
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(getEvaluation).toHaveBeenCalledTimes(3);
+    expect(watch.active).toBeNull();
+    expect(ended).toHaveBeenCalledOnce();
+    vi.useRealTimers();
   });
 });

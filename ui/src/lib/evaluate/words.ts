@@ -41,3 +41,42 @@ export function pieces(text: string, words: string): Piece[] {
     .map((part, at) => ({ text: part, isHit: at % 2 === 1 }))
     .filter((piece) => piece.text !== '');
 }
+
+const stages: Record<string, Key> = { base: 'stageBase', sft: 'evaluateSft', grpo: 'evaluateGrpo' };
+
+/** A stage in words; a baseline keeps its name. */
+export function stageWords(stage: string): string {
+  const key = stages[stage];
+  return key ? t(key) : stage;
+}
+
+const tasks: Record<string, Key> = {
+  'knowledge questions': 'taskKnowledge',
+  'picture questions': 'taskPicture',
+  'test replies': 'taskReplies',
+  'whose reply': 'taskWhose',
+  'sampled replies': 'taskSampled',
+  pictures: 'taskPictures',
+  'reply pictures': 'taskReplyPictures',
+};
+
+/** A task of an evaluation in words. */
+export function taskWords(task: string): string {
+  const key = tasks[task];
+  return key ? t(key) : task;
+}
+
+const statuses: Record<string, Key> = {
+  waiting: 'waiting',
+  running: 'evaluateRunning',
+  paused: 'evaluateStopped',
+  interrupted: 'interrupted',
+  finished: 'evaluateFinished',
+  failed: 'failedRun',
+};
+
+/** An evaluation's status in words. */
+export function evaluationStatus(status: string): string {
+  const key = statuses[status];
+  return key ? t(key) : status;
+}

@@ -12,6 +12,9 @@ import type { CharacterSummary } from './bindings/CharacterSummary';
 import type { ChatSettings } from './bindings/ChatSettings';
 import type { CompareEvent } from './bindings/CompareEvent';
 import type { CompareRequest } from './bindings/CompareRequest';
+import type { EvaluationDetail } from './bindings/EvaluationDetail';
+import type { EvaluationPlan } from './bindings/EvaluationPlan';
+import type { EvaluationSummary } from './bindings/EvaluationSummary';
 import type { ExportFormat } from './bindings/ExportFormat';
 import type { ExportOutcome } from './bindings/ExportOutcome';
 import type { PromptReport } from './bindings/PromptReport';
@@ -43,6 +46,7 @@ import type { SceneItem } from './bindings/SceneItem';
 import type { SearchResult } from './bindings/SearchResult';
 import type { SendMessage } from './bindings/SendMessage';
 import type { Started } from './bindings/Started';
+import type { StartEvaluation } from './bindings/StartEvaluation';
 import type { StartTraining } from './bindings/StartTraining';
 import type { TrainingPlan } from './bindings/TrainingPlan';
 import type { TryMaterial } from './bindings/TryMaterial';
@@ -177,6 +181,15 @@ export const client = {
     call<MaterialItem>('material_item', { characterId, kind, id }),
   tryMaterial: (request: TryMaterial, on: (event: CompareEvent) => void) =>
     call<Trying>('try_material', { request, events: channel(on) }),
+
+  evaluationPlan: (request: StartEvaluation) => call<EvaluationPlan>('evaluation_plan', { request }),
+  startEvaluation: (request: StartEvaluation) => call<EvaluationSummary>('start_evaluation', { request }),
+  stopEvaluation: (id: string) => call<null>('stop_evaluation', { id }),
+  resumeEvaluation: (id: string) => call<EvaluationSummary>('resume_evaluation', { id }),
+  listEvaluations: () => call<EvaluationSummary[]>('list_evaluations'),
+  getEvaluation: (id: string) => call<EvaluationDetail>('get_evaluation', { id }),
+  saveEvaluation: (id: string, name: string) => call<string | null>('save_evaluation', { id, name }),
+  openEvaluationReport: (id: string) => call<null>('open_evaluation_report', { id }),
 
   characterPicture: (id: string, pictureId: string) =>
     convertFileSrc(`character/${id}/${pictureId}`, 'troupe-picture'),

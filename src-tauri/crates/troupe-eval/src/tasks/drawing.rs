@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::PathBuf};
 use image::RgbImage;
 use serde_json::json;
 use troupe_character::{
-    Character, Scene, Split,
+    Character, Scene,
     pictures::load_rgb,
     prompts::{self, ScenePicture},
 };
@@ -13,7 +13,9 @@ use troupe_model::runtime::{DrawRequest, FlowSampling};
 
 use super::{
     Bench, Flow,
-    material::{DrawItem, draw_items, file_name, first_exchange, reply_prompt, seed_of},
+    material::{
+        DrawItem, draw_items, file_name, first_exchange, reply_prompt, seed_of, test_scenes,
+    },
     object,
 };
 use crate::{
@@ -118,12 +120,8 @@ impl Bench<'_> {
     /// Test scenes: the person's line, a sampled reply, and the picture of both.
     pub(super) fn reply_pictures(&mut self) -> Flow {
         let character = self.character().clone();
-        let scenes: Vec<&Scene> = character
-            .scenes
-            .iter()
-            .filter(|scene| scene.split == Split::Test && scene.picture().is_some())
-            .take(self.plan.settings.num_scenes)
-            .collect();
+        let mut scenes = test_scenes(&character);
+        scenes.truncate(self.plan.settings.num_scenes);
         let (mut vectors, mut replies, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for (done, scene) in scenes.iter().enumerate() {
             let Some((user, _)) = first_exchange(scene) else { continue };

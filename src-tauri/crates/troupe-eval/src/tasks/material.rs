@@ -53,6 +53,12 @@ pub(super) fn reply_prompt(character: &Character, user: &str) -> String {
     })
 }
 
+/// Test scenes with a picture.
+pub(super) fn test_scenes(character: &Character) -> Vec<&Scene> {
+    let held = character.scenes.iter().filter(|scene| scene.split == Split::Test);
+    held.filter(|scene| scene.picture().is_some()).collect()
+}
+
 /// First line of the person with the reply to it.
 pub(super) fn first_exchange(scene: &Scene) -> Option<(&str, &str)> {
     scene.turns.windows(2).find_map(|pair| match pair {

@@ -4,6 +4,7 @@ mod baselines;
 mod drawing;
 mod material;
 mod text;
+mod workload;
 
 use std::ops::ControlFlow;
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub(crate) use baselines::{baselines, judge_anchors};
 pub(crate) use material::file_name;
+pub use workload::{TaskLoad, workload};
 
 /// One stage of one character, with everything that measuring it needs.
 pub(crate) struct Bench<'a> {

@@ -41,4 +41,8 @@ numConnections: number | null,
 /**
  * Who is being taught now.
  */
-teaching: TeachingNow | null, };
+teaching: TeachingNow | null, 
+/**
+ * Who is being evaluated now, in words.
+ */
+evaluating: string | null, };
