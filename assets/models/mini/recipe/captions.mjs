@@ -81,7 +81,7 @@ export const STYLES = {
 
 const pick = (random, list) => list[Math.floor(random() * list.length)];
 
-/** Options and caption of a random avatar; `place` says where it is, a plain background when absent. */
+/** Options, caption and parameters of a random avatar; `place` says where it is, a plain background when absent. */
 export function avatar(random, styleName, place) {
   const style = STYLES[styleName];
   const options = {}; const words = {}; const colour = {};
@@ -107,7 +107,8 @@ export function avatar(random, styleName, place) {
   options.backgroundColor = [BACKGROUNDS[ground]];
   if (random() < 0.5) options.flip = random() < 0.5;
   if (random() < 0.3) options.scale = 80 + Math.floor(random() * 40);
-  return { options, caption: sentence(random, style, words, colour, face, place ?? `on a ${ground} background`) };
+  const caption = sentence(random, style, words, colour, face, place ?? `on a ${ground} background`);
+  return { options, caption, parameters: { styleName, words, colour, face, ground, place } };
 }
 
 function article(words) { return /^(a|an|two|hair|long|short|curly|thin|thick|round|square|dark|big|the)\b/.test(words) ? words : `${/^[aeiou]/.test(words) ? 'an' : 'a'} ${words}`; }

@@ -2,8 +2,9 @@
 //
 //   node render.mjs <folder> [--count 16000] [--seed 1] [--size 128]
 //
-// Writes `pictures.rgb` (count × size × size × 3 bytes, row by row) and `captions.jsonl`
-// (one {"caption", "source"} a line, in the same order).
+// Writes `pictures.rgb` (count × size × size × 3 bytes, row by row), `captions.jsonl` (one
+// {"caption", "source"} a line, in the same order) and `questions.jsonl` (one {"questions",
+// "statements"} a line: questions with answers, and what is true of the picture by attribute).
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
@@ -13,6 +14,7 @@ import { Resvg } from '@resvg/resvg-js';
 import sharp from 'sharp';
 import emoji from 'unicode-emoji-json' with { type: 'json' };
 import { BACKGROUNDS, PLACES, STYLES, avatar, object } from './captions.mjs';
+import { avatarFacts, objectFacts, questions } from './questions.mjs';
 import { SCENES } from '../../../art/scenes.mjs';
 
 const [folder, ...rest] = process.argv.slice(2);
@@ -26,6 +28,8 @@ function generator(seed) {
   return () => { a = (a + 0x6d2b79f5) >>> 0; let t = a; t = Math.imul(t ^ (t >>> 15), t | 1); t ^= t + Math.imul(t ^ (t >>> 7), t | 61); return ((t ^ (t >>> 14)) >>> 0) / 4294967296; };
 }
 const random = generator(option('seed', 1));
+/** Questions draw from their own generator, so that they never change the pictures. */
+const asking = generator(option('seed', 1) + 0x5eed);
 
 const require = createRequire(import.meta.url);
 const assets = path.join(path.dirname(require.resolve('@lobehub/fluent-emoji-3d/package.json')), 'assets');
@@ -49,6 +53,13 @@ function pickPlace() {
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 256 256">${SCENES[name]()}</svg>`;
   return { words: PLACES[name], svg, pixels: new Resvg(svg).render() };
 }
+/**
+ * What toonHead means but the renderer does not draw: it takes the dark alpha masks of open mouths
+ * for nearly transparent, and lips at half opacity vanish at this size.
+ */
+const mouths = (svg) => svg
+  .replaceAll('fill="#611519"/></mask>', 'fill="#fff"/></mask>')
+  .replaceAll('fill="#3F2626" fill-opacity="0.5"', 'fill="#3F2626"');
 const raw = (image) => sharp(Buffer.from(image.pixels), { raw: { width: image.width, height: image.height, channels: 4 } });
 
 async function drawEmoji() {
@@ -62,29 +73,33 @@ async function drawEmoji() {
   const back = place ? raw(place.pixels) : sharp({ create: { width: size, height: size, channels: 3, background: `#${BACKGROUNDS[ground]}` } });
   const input = await picture.png().toBuffer();
   const rgb = await back.composite([{ input, left: at(), top: place ? size - side : at() }]).removeAlpha().raw().toBuffer();
-  return { rgb, caption: object(random, chosen.name, chosen.group, ground, place?.words), source: 'fluent-emoji-3d' };
+  const caption = object(random, chosen.name, chosen.group, ground, place?.words);
+  const facts = objectFacts({ ...chosen, ground, place: place?.words });
+  return { rgb, caption, source: 'fluent-emoji-3d', asked: questions(asking, facts, 'avataaars', emojis.map((e) => e.name)) };
 }
 
 async function drawAvatar() {
   const names = ['avataaars', 'avataaars', 'bigSmile', 'toonHead', 'personas', 'micah', 'adventurer'].filter((n) => n in STYLES);
   const style = names[Math.floor(random() * names.length)];
   const place = pickPlace();
-  const { options, caption } = avatar(random, style, place?.words);
+  const { options, caption, parameters } = avatar(random, style, place?.words);
   if (place) options.backgroundColor = ['transparent'];
   const svg = createAvatar(collection[style], { ...options, seed: String(random()), size }).toString();
-  const image = new Resvg(svg, { fitTo: { mode: 'width', value: size }, background: place ? undefined : 'white' }).render();
+  const image = new Resvg(style === 'toonHead' ? mouths(svg) : svg, { fitTo: { mode: 'width', value: size }, background: place ? undefined : 'white' }).render();
   const picture = place
     ? raw(place.pixels).composite([{ input: await raw(image).png().toBuffer() }])
     : raw(image);
   const rgb = await picture.removeAlpha().raw().toBuffer();
-  return { rgb, caption, source: `dicebear/${style}` };
+  return { rgb, caption, source: `dicebear/${style}`, asked: questions(asking, avatarFacts(parameters), style, []) };
 }
 
 fs.mkdirSync(folder, { recursive: true });
 const pictures = fs.openSync(path.join(folder, 'pictures.rgb'), 'w');
 const captions = fs.openSync(path.join(folder, 'captions.jsonl'), 'w');
+const asked = fs.openSync(path.join(folder, 'questions.jsonl'), 'w');
 for (let i = 0; i < count; i++) {
-  const { rgb, caption, source } = random() < 0.5 ? await drawEmoji() : await drawAvatar();
-  fs.writeSync(pictures, rgb); fs.writeSync(captions, `${JSON.stringify({ caption, source })}\n`);
+  const made = random() < 0.5 ? await drawEmoji() : await drawAvatar();
+  fs.writeSync(pictures, made.rgb); fs.writeSync(captions, `${JSON.stringify({ caption: made.caption, source: made.source })}\n`);
+  fs.writeSync(asked, `${JSON.stringify(made.asked)}\n`);
   if ((i + 1) % 1000 === 0) console.error(`${i + 1} / ${count}`);
 }

@@ -1,0 +1,136 @@
+// Questions with their answers, and short statements, about one rendered picture.
+//
+// Everything comes from the parameters that the picture was drawn with. What a parameter does not
+// settle (the hair under a hat, the face of a style with numbered variants) is not asked about.
+import { BACKGROUNDS, PLACES, STYLES } from './captions.mjs';
+
+const pick = (random, list) => list[Math.floor(random() * list.length)];
+const capital = (text) => text.replace(/^./, (c) => c.toUpperCase());
+const article = (words) => (/^(a|an|the|two)\b/.test(words) ? words : `${/^[aeiou]/.test(words) ? 'an' : 'a'} ${words}`);
+const unique = (list) => [...new Set(list)];
+
+const HATS = ['hat', 'hijab', 'turban', 'winterHat1', 'cap', 'beanie'];
+const BALD = ['bald', 'mrClean', 'shavedHead', 'sides'];
+const GLASSES = ['glasses', 'sunglasses', 'prescription01', 'prescription02', 'round', 'square', 'wayfarers', 'variant01', 'variant02', 'variant03'];
+
+/** Groups of objects, in words. */
+const KINDS = {
+  'Smileys & Emotion': 'a face or a feeling', 'People & Body': 'a person or a hand', 'Animals & Nature': 'an animal or a plant', 'Food & Drink': 'food or drink',
+  'Travel & Places': 'a vehicle or a place', Activities: 'a game or a festivity', Objects: 'a thing',
+};
+
+/** How an attribute is asked about: openly, and as a yes/no question about the value `%v`. */
+const ASKED = {
+  'hair colour': { open: ['What colour is the hair?', "What is the person's hair colour?", 'Which colour is the hair?'], test: ['Is the hair %v?', 'Does the person have %v hair?'], state: 'a person with %v hair' },
+  skin: { open: ['What skin colour does the person have?', 'How is the skin?'], test: ['Does the person have %v skin?', 'Is the skin %v?'], state: 'a person with %v skin' },
+  'clothes colour': { open: ['What colour are the clothes?', 'Which colour does the person wear?'], test: ['Are the clothes %v?', 'Does the person wear %v clothes?'], state: 'a person in %v clothes' },
+  background: { open: ['What colour is the background?', 'Which colour is behind it?'], test: ['Is the background %v?', 'Is this on a %v background?'], state: 'a %v background' },
+  place: { open: ['Where is this?', 'What place is in the background?'], test: ['Is this %v?'], state: 'a picture %v' },
+  expression: { open: ['What is the expression?', 'How does the person look?', 'What does the face show?'], test: ['Is the person %v?', 'Is this a person %v?'], state: 'a person %v' },
+  hair: { open: ['What is on the head?', 'How is the hair cut?'], test: ['Does the person have %v?'], state: 'a person with %v' },
+  glasses: { test: ['Does the person wear glasses?', 'Are there glasses?', 'Is the person wearing glasses or sunglasses?'], state: { yes: 'a person with glasses', no: 'a person without glasses' } },
+  beard: { test: ['Does the person have a beard or a moustache?', 'Is there facial hair?'], state: { yes: 'a person with a beard or a moustache', no: 'a person without a beard' } },
+  hat: { test: ['Does the person wear something on the head?', 'Is there a hat or a head covering?'], state: { yes: 'a person with a hat', no: 'a person without a hat' } },
+  subject: { open: ['What is this?', 'What does the picture show?', 'What do you see?'], test: ['Is this %a?', 'Does the picture show %a?'], state: 'a picture of %a' },
+  kind: { open: ['What kind of thing is this?'], test: ['Is this %v?'], state: '%v' },
+  person: { test: ['Is there a person in the picture?', 'Is this a portrait of a person?'], state: { yes: 'a portrait of a person', no: 'a picture of a thing' } },
+};
+
+/** Values that an attribute can have; the answers that are wrong come from here. */
+function values(about, style) {
+  const table = (keys) => Object.keys(keys.map((key) => style.colours[key]).find(Boolean) ?? {});
+  switch (about) {
+    case 'hair colour': return table(['hairColor']);
+    case 'skin': return table(['skinColor', 'baseColor']);
+    case 'clothes colour': return table(['clothesColor', 'clothingColor', 'shirtColor']);
+    case 'background': return Object.keys(BACKGROUNDS);
+    case 'place': return Object.values(PLACES);
+    case 'expression': return style.faces.map(([face]) => face).filter(Boolean);
+    case 'hair': return unique(Object.values(style.hair[1]));
+    case 'kind': return Object.values(KINDS);
+    default: return ['yes', 'no'];
+  }
+}
+
+/** What is certain about an avatar of ./captions.mjs, by attribute. */
+export function avatarFacts({ styleName, words, colour, face, ground, place }) {
+  const { hairValue, glassesValue } = words;
+  const facts = { person: 'yes' };
+  const covered = HATS.includes(hairValue) || BALD.includes(hairValue);
+  if (!covered) facts['hair colour'] = colour.hairColor;
+  if (words.hair) facts.hair = words.hair;
+  facts.skin = colour.skinColor ?? colour.baseColor;
+  const cloth = colour.clothesColor ?? colour.clothingColor ?? colour.shirtColor;
+  if (words.clothes && cloth) facts['clothes colour'] = cloth;
+  if (face) facts.expression = face;
+  facts.glasses = GLASSES.includes(glassesValue) || /glasses/.test(face) ? 'yes' : 'no';
+  facts.beard = words.beard || glassesValue === 'mustache' ? 'yes' : 'no';
+  if (styleName !== 'adventurer') facts.hat = HATS.includes(hairValue) ? 'yes' : 'no';
+  if (place) facts.place = place; else facts.background = ground;
+  return facts;
+}
+
+/** What is certain about an object picture. */
+export function objectFacts({ name, group, ground, place }) {
+  const facts = { subject: name, kind: KINDS[group] };
+  if (group !== 'People & Body' && group !== 'Smileys & Emotion') facts.person = 'no';
+  if (place) facts.place = place; else facts.background = ground;
+  return facts;
+}
+
+const fill = (text, value) => text.replace('%v', value).replace('%a', article(value));
+const answer = (value) => `${capital(value)}.`;
+
+function wrong(random, about, truth, style, names) {
+  const others = (about === 'subject' ? names : values(about, style)).filter((value) => value !== truth);
+  return pick(random, others);
+}
+
+function openQuestion(random, about, truth) {
+  return { about, kind: 'open', question: pick(random, ASKED[about].open), answer: answer(truth) };
+}
+
+function yesNo(random, about, truth, style, names) {
+  const asked = pick(random, ASKED[about].test);
+  if (!asked.includes('%')) return { about, kind: 'yes-no', question: asked, answer: answer(truth) };
+  const yes = random() < 0.5;
+  const value = yes ? truth : wrong(random, about, truth, style, names);
+  return { about, kind: 'yes-no', question: fill(asked, value), answer: yes ? 'Yes.' : 'No.' };
+}
+
+function choice(random, about, truth, style, names) {
+  const options = new Set([truth]);
+  for (let i = 0; i < 20 && options.size < 4; i++) options.add(wrong(random, about, truth, style, names));
+  const list = [...options];
+  for (let i = list.length - 1; i > 0; i--) { const j = Math.floor(random() * (i + 1)); [list[i], list[j]] = [list[j], list[i]]; }
+  const question = `${pick(random, ASKED[about].open)} Choose from: ${list.join('; ')}.`;
+  return { about, kind: 'choice', question, answer: answer(truth) };
+}
+
+/**
+ * Questions and statements about a picture with these `facts`; `names` are the subjects there are.
+ *
+ * A yes/no question about a value is asked with the right one as often as with a wrong one; of
+ * those without a value (glasses, beard, hat, person) the rarer answer is kept always and the
+ * commoner one as often as `commoner` says, so that both answers come equally often.
+ */
+export function questions(random, facts, styleName, names, commoner = { glasses: 0.27, beard: 0.2, hat: 0.07, person: 0.5 }) {
+  const style = STYLES[styleName];
+  const all = Object.entries(facts);
+  const statements = Object.fromEntries(all.map(([about, value]) => {
+    const state = ASKED[about].state;
+    return [about, typeof state === 'string' ? fill(state, value) : state[value]];
+  }));
+  const shuffled = (list) => list.map((item) => [random(), item]).sort((a, b) => a[0] - b[0]).map(([, item]) => item);
+  const open = shuffled(all.filter(([about]) => ASKED[about].open));
+  const closed = shuffled(all).filter(([about, value]) => {
+    if (!(about in commoner)) return true;
+    return value === 'yes' || random() < commoner[about];
+  });
+  const asked = [
+    ...open.slice(0, 3).map(([about, value]) => openQuestion(random, about, value)),
+    ...closed.slice(0, 4).map(([about, value]) => yesNo(random, about, value, style, names)),
+    ...shuffled(open).slice(0, 1).map(([about, value]) => choice(random, about, value, style, names)),
+  ];
+  return { questions: asked, statements };
+}
