@@ -7,6 +7,7 @@
 mod chat;
 mod eval;
 mod output;
+mod pretrain;
 mod train;
 mod validate;
 
@@ -79,13 +80,13 @@ enum Command {
     /// Ask a character a question, perhaps about a picture.
     #[command(after_help = "Example: troupe ask Marzipan \"What do you sell?\"")]
     Ask(chat::AskArguments),
-    /// Train a base's generation expert on captioned pictures.
+    /// Train the parts of a base model on captioned pictures.
     #[command(
-        after_help = "Example: troupe pretrain generation --model my-model --data pictures --held held --out run --steps 6000"
+        after_help = "Example: troupe pretrain vision --model my-model --data pictures --held held --out run"
     )]
     Pretrain {
         #[command(subcommand)]
-        stage: train::PretrainStage,
+        stage: pretrain::PretrainStage,
     },
     /// Measure characters before and after teaching, and write a report.
     #[command(after_help = "Example: troupe eval Marzipan --quick")]
@@ -245,7 +246,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Validate(arguments) => return validate::validate(open, &arguments, output),
         Command::Train(arguments) => return train::train(&open()?, &arguments, output),
         Command::Pretrain { stage } => {
-            return train::pretrain(&stage, options.model_dir.as_deref(), output);
+            return pretrain::pretrain(&stage, options.model_dir.as_deref(), output);
         }
         Command::EvalWorker { run } => return eval::worker(&run, output, open),
         Command::TrainWorker { run } => return train::worker(&run, output, open),

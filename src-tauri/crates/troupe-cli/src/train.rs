@@ -10,12 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use troupe_api::{ApiError, Studio};
 use troupe_train::{
     events::{Control, Outcome, TrainEvent},
-    pretrain::PretrainJob,
     recipe::SftRecipe,
 };
 
@@ -128,74 +127,8 @@ pub(crate) fn interrupts() -> Result<Arc<AtomicUsize>> {
     Ok(interrupts)
 }
 
-/// A stage of making a base model.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PretrainStage {
-    /// The generation expert, by flow matching on captioned pictures.
-    Generation {
-        /// Folder with `pictures.rgb` and `captions.jsonl` to learn from.
-        #[arg(long)]
-        data: PathBuf,
-        /// The same with pictures that are kept back.
-        #[arg(long)]
-        held: PathBuf,
-        /// The run's folder; an unfinished run in it goes on.
-        #[arg(long)]
-        out: PathBuf,
-        /// Optimiser steps.
-        #[arg(long, default_value_t = PretrainJob::default().num_steps)]
-        steps: usize,
-        /// Captions per step, each with two noise draws.
-        #[arg(long, default_value_t = PretrainJob::default().captions)]
-        captions: usize,
-        /// Peak learning rate.
-        #[arg(long, default_value_t = PretrainJob::default().learning_rate)]
-        rate: f64,
-        /// Steps between sample sheets.
-        #[arg(long, default_value_t = PretrainJob::default().sample_every)]
-        sample_every: usize,
-        /// Seed of all choices.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
-}
-
-pub(crate) fn pretrain(
-    stage: &PretrainStage,
-    model: Option<&Path>,
-    output: &Output,
-) -> Result<ExitCode> {
-    let PretrainStage::Generation { data, held, out, steps, captions, rate, sample_every, seed } =
-        stage;
-    let model_dir = model.context("name the base model's folder with --model")?.to_path_buf();
-    let job = PretrainJob {
-        model_dir,
-        data_dir: data.clone(),
-        held_dir: held.clone(),
-        run_dir: out.clone(),
-        seed: *seed,
-        num_steps: *steps,
-        captions: *captions,
-        learning_rate: *rate,
-        sample_every: *sample_every,
-        ..PretrainJob::default()
-    };
-    let (interrupts, bar) = (interrupts()?, output.progress(0));
-    let outcome = troupe_train::pretrain::run(&job, &mut |event| {
-        show(&event, &bar, output);
-        if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
-    })
-    .map_err(ApiError::from)?;
-    bar.finish_and_clear();
-    output.result(&json!({"type": "result", "outcome": outcome, "run": out}), || {
-        let file = out.join(troupe_train::pretrain::GENERATION_FILE);
-        format!("{outcome:?}. The weights so far: {}", file.display())
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Shows an event to a person, or prints it as a JSON line.
-fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
+pub(crate) fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Output) {
     if output.json {
         output.json(event);
         return;

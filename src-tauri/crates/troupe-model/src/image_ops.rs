@@ -167,6 +167,9 @@ pub fn to_rgb(picture: &DynamicImage) -> RgbImage {
 /// The central square of a picture, resized to `side`×`side`.
 pub fn fit_square(picture: &RgbImage, side: usize) -> RgbImage {
     let short = picture.width().min(picture.height());
+    if [picture.width(), picture.height()].iter().all(|length| *length as usize == side) {
+        return picture.clone();
+    }
     let (x, y) = ((picture.width() - short) / 2, (picture.height() - short) / 2);
     let square = image::imageops::crop_imm(picture, x, y, short, short).to_image();
     resize_bicubic(&square, side, side)

@@ -34,7 +34,7 @@ pub struct Block {
     pub num_gen: usize,
     /// Rotary position of the first token; text counts up from it, pictures stay on it.
     pub position: u32,
-    /// Index of an earlier text block that every block of this sample sees besides its own: the
+    /// Index of an earlier text or picture block that every block of this sample sees besides its own: the
     /// common start of several samples, run once. Set on a sample's first block.
     pub prefix: Option<usize>,
 }

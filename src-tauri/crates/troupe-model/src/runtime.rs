@@ -319,6 +319,12 @@ impl ModelFiles {
     }
 }
 
+/// Whether any file holds the vision tower. A base that was not taught to see has none, and is loaded
+/// without: it talks and draws, and refuses pictures.
+pub fn has_tower(weights: &Weights) -> bool {
+    weights.shapes().keys().any(|name| name.starts_with("vit_model."))
+}
+
 /// Names of understanding-expert layers, which Q8_0 quantises.
 fn is_understanding(module: &str) -> bool {
     module.starts_with("language_model.") && !module.contains("_moe_gen")
@@ -344,13 +350,14 @@ impl Model {
     /// When a file is missing, malformed, or weights and configuration disagree.
     pub fn load(dir: &Path, options: &LoadOptions) -> ModelResult<Self> {
         let files = ModelFiles::find(dir)?;
-        let config = ModelConfig::from_dir(dir)?;
+        let mut config = ModelConfig::from_dir(dir)?;
         let device = options.device.open()?;
         let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
         let names = &config.special_token_names;
         let tokenizer = TextTokenizer::from_dir(dir, gguf.as_ref(), names, &config.text_template)?;
         let quantised = options.precision.quantised().filter(|_| device.is_cpu());
         let weights = Arc::new(files.source()?);
+        config.visual_und &= has_tower(&weights);
         let dtype = options.precision.dtype();
         let builder = weights.builder(dtype, &device);
         let vision = if options.offload_vision {

@@ -210,7 +210,10 @@ impl Network {
     fn vision(&self) -> Result<&Vision> {
         match &self.vision {
             Some(vision) => Ok(vision),
-            None => bail!("this model cannot see: its configuration has visual_und = false"),
+            None => bail!(
+                "this model cannot see: it has no vision tower (`troupe pretrain vision` trains one), \
+                 or its configuration has visual_und = false"
+            ),
         }
     }
 

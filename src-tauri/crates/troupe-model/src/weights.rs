@@ -106,6 +106,7 @@ pub struct Weights {
     sources: Vec<Source>,
     trainable: Option<Chooser>,
     fresh: Option<(Chooser, u64)>,
+    hidden: Option<Chooser>,
     is_recorder: bool,
     ledger: Mutex<Ledger>,
 }
@@ -129,6 +130,7 @@ impl Weights {
             sources: Vec::new(),
             trainable: None,
             fresh: None,
+            hidden: None,
             is_recorder: false,
             ledger: Mutex::default(),
         }
@@ -191,6 +193,12 @@ impl Weights {
     /// Tensors chosen by `chooser` become trainable variables.
     pub fn trainable(mut self, chooser: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.trainable = Some(Box::new(chooser));
+        self
+    }
+
+    /// Tensors chosen by `chooser` count as missing, whatever the sources hold.
+    pub fn hiding(mut self, chooser: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.hidden = Some(Box::new(chooser));
         self
     }
 
@@ -278,7 +286,9 @@ impl Weights {
     }
 
     fn read(&self, shape: &Shape, name: &str, device: &Device) -> Result<Tensor> {
-        let Some(source) = self.sources.iter().rev().find(|source| source.contains(name)) else {
+        let is_hidden = self.hidden.as_ref().is_some_and(|hides| hides(name));
+        let source = self.sources.iter().rev().find(|source| source.contains(name));
+        let Some(source) = source.filter(|_| !is_hidden) else {
             return match &self.fresh {
                 Some((chosen, seed)) if chosen(name) => {
                     self.ledger().fresh.push(name.into());

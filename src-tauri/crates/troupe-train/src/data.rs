@@ -230,6 +230,16 @@ impl Deck {
         order
     }
 
+    /// Items of a pass.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// True when it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The next item; none when the deck is empty.
     pub fn draw(&mut self) -> Option<usize> {
         if self.state.drawn == self.order.len() {

@@ -9,7 +9,7 @@
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
 //! | [`grpo`] | stage 2: Character-GRPO |
 //! | [`verdict`] | what held-out losses say about a run |
-//! | [`pretrain`] | the generation expert of a new base, from captioned pictures |
+//! | [`pretrain`] | the parts of a new base, stage by stage, from captioned pictures |
 //! | [`checkpoint`] | whole checkpoints, resumable to the bit |
 //! | [`events`] | what a run tells and how it is steered |
 //! | [`init`] | fresh weights of a new base |

@@ -228,6 +228,103 @@ fn first_text(sample: &[SequenceBlock]) -> Option<&[u32]> {
     }
 }
 
+/// A picture with exchanges about it, each of which sees the picture and none of the others.
+#[derive(Debug, Clone)]
+pub struct PictureQuestions {
+    /// The picture.
+    pub picture: VisionInput,
+    /// Blocks of every exchange, after the picture.
+    pub exchanges: Vec<Vec<SequenceBlock>>,
+}
+
+/// Predictions of the texts with a loss, in the order of the exchanges.
+#[derive(Debug)]
+pub struct Answers {
+    logits: Tensor, // (c, v)
+    labels: Vec<u32>,
+    lengths: Vec<usize>,
+}
+
+impl Answers {
+    /// Negative log-likelihood of every token, (c).
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn losses(&self) -> Result<Tensor> {
+        fused::cross_entropy(&self.logits, &self.labels)
+    }
+
+    /// Mean of [`losses`](Self::losses).
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn loss(&self) -> Result<Tensor> {
+        self.losses()?.mean_all()
+    }
+
+    /// Tokens with a loss (c).
+    pub fn num_tokens(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Per answer: the likeliest token after each right one, and the right ones. They are equal
+    /// exactly when greedy decoding gives the right answer.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn greedy(&self) -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
+        let said = self.logits.argmax(1)?.to_vec1::<u32>()?;
+        let mut start = 0;
+        let answer = |n: &usize| {
+            start += n;
+            (said[start - n..start].to_vec(), self.labels[start - n..start].to_vec())
+        };
+        Ok(self.lengths.iter().map(answer).collect())
+    }
+}
+
+/// Runs pictures with exchanges about them; a picture runs once for all of its own. `None` when no
+/// text has a loss. Every exchange has one text with a loss.
+///
+/// # Errors
+/// When a block does not fit the network.
+pub fn picture_questions_answers(
+    network: &Network,
+    special: SpecialTokenIds,
+    items: &[PictureQuestions],
+) -> Result<Option<Answers>> {
+    let mut packed = Packed::default();
+    let (mut sample, mut lengths) = (0, Vec::new());
+    for item in items {
+        let picture = SequenceBlock::Vision(item.picture.clone());
+        let rope = packed.add(network, special, sample, 0, &picture)?;
+        let prefix = packed.blocks.len() - 1;
+        for exchange in &item.exchanges {
+            sample += 1;
+            let (first, before) = (packed.blocks.len(), packed.ce_labels.len());
+            let mut rope = rope;
+            for block in exchange {
+                rope += packed.add(network, special, sample, rope, block)?;
+            }
+            if let Some(block) = packed.blocks.get_mut(first) {
+                block.prefix = Some(prefix);
+            }
+            lengths.push(packed.ce_labels.len() - before);
+        }
+        sample += 1;
+    }
+    if packed.ce_rows.is_empty() {
+        return Ok(None);
+    }
+    let und = Tensor::cat(&packed.und, 0)?;
+    let layout = Layout::new(packed.blocks, &[]);
+    let hidden = network.forward(Hidden { und: Some(und), latent: None }, &layout, Kv::None)?;
+    let Some(und) = hidden.und else { bail!("questions without tokens") };
+    let rows = Tensor::new(packed.ce_rows, und.device())?;
+    let logits = network.lm().logits(&und.index_select(&rows, 0)?.contiguous()?)?;
+    Ok(Some(Answers { logits, labels: packed.ce_labels, lengths }))
+}
+
 /// Groups samples by the start of their first text: (tokens in common, members).
 fn shared_starts(samples: &[Vec<SequenceBlock>]) -> Vec<(usize, Vec<usize>)> {
     let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();

@@ -26,7 +26,8 @@ use troupe_model::{
     context::{Context, FlowQuery},
     gguf::GgufFile,
     runtime::{
-        DrawRequest, FlowSampling, Model, ModelFiles, ReplyRequest, TextSampling, load_codec,
+        DrawRequest, FlowSampling, Model, ModelFiles, ReplyRequest, TextSampling, has_tower,
+        load_codec,
     },
     tokens::TextTokenizer,
     unified::{LatentInput, Network},
@@ -118,12 +119,14 @@ pub fn load_trainable(
 ) -> TrainResult<(Model, BTreeMap<String, Var>)> {
     let device = Device::Cpu;
     let files = ModelFiles::find(model_dir)?;
-    let config = ModelConfig::from_dir(model_dir)?;
+    let mut config = ModelConfig::from_dir(model_dir)?;
     let gguf = files.gguf.as_deref().map(GgufFile::open).transpose()?;
     let names = &config.special_token_names;
     let tokenizer =
         TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
-    let weights = Arc::new(files.source()?.trainable(trainable));
+    let source = files.source()?;
+    config.visual_und &= has_tower(&source);
+    let weights = Arc::new(source.trainable(trainable));
     let network = Network::load(&config, &weights.builder(DType::F32, &device))?;
     let mismatch = weights.mismatch(troupe_model::weights::is_network);
     if !mismatch.is_empty() {

@@ -1,0 +1,195 @@
+//! `troupe pretrain`: the stages of making a base model.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::Ordering,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use troupe_api::ApiError;
+use troupe_train::{
+    error::TrainResult,
+    events::{Control, Outcome, Watcher},
+    pretrain::{
+        self, GENERATION_FILE, PretrainJob, RunSettings, VISION_FILE, connector::ConnectorJob,
+        vision::VisionJob,
+    },
+};
+
+use crate::{
+    output::Output,
+    train::{interrupts, show},
+};
+
+/// A stage of making a base model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PretrainStage {
+    /// The vision tower with its text tower, by comparing pictures with captions.
+    #[command(
+        after_help = "Example: troupe pretrain vision --model my-model --data pictures --held held --out run"
+    )]
+    Vision {
+        #[command(flatten)]
+        common: StageArguments,
+        /// Pictures per step.
+        #[arg(long, default_value_t = VisionJob::default().pictures)]
+        pictures: usize,
+    },
+    /// The connector to the understanding expert, by questions about pictures.
+    #[command(
+        after_help = "Example: troupe pretrain connector --model my-model --data pictures --held held --out run"
+    )]
+    Connector {
+        #[command(flatten)]
+        common: StageArguments,
+        /// Pictures per step.
+        #[arg(long, default_value_t = ConnectorJob::default().pictures)]
+        pictures: usize,
+        /// Questions per picture and step.
+        #[arg(long, default_value_t = ConnectorJob::default().questions)]
+        questions: usize,
+        /// Held-out pictures that are asked about when measuring.
+        #[arg(long, default_value_t = ConnectorJob::default().held_pictures)]
+        held_pictures: usize,
+    },
+    /// The generation expert, by flow matching on captioned pictures.
+    #[command(
+        after_help = "Example: troupe pretrain generation --model my-model --data pictures --held held --out run"
+    )]
+    Generation {
+        #[command(flatten)]
+        common: StageArguments,
+        /// Captions per step, each with two noise draws.
+        #[arg(long, default_value_t = PretrainJob::default().captions)]
+        captions: usize,
+    },
+}
+
+/// What all stages are told.
+#[derive(Debug, Args)]
+pub(crate) struct StageArguments {
+    /// Folder that `render.mjs` wrote, to learn from.
+    #[arg(long, required_unless_present = "measure")]
+    data: Option<PathBuf>,
+    /// The same with pictures that are kept back.
+    #[arg(long)]
+    held: PathBuf,
+    /// The run's folder; an unfinished run in it goes on.
+    #[arg(long, required_unless_present = "measure")]
+    out: Option<PathBuf>,
+    /// Optimiser steps; the stage's when absent.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Peak learning rate; the stage's when absent.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Steps between measurements; the stage's when absent.
+    #[arg(long)]
+    sample_every: Option<usize>,
+    /// Seed of all choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only measure what the base can do on the pictures that are kept back.
+    #[arg(long, conflicts_with_all = ["data", "out", "steps"])]
+    measure: bool,
+}
+
+impl StageArguments {
+    fn settings(&self, model: &Path, stage: RunSettings) -> RunSettings {
+        RunSettings {
+            model_dir: model.to_path_buf(),
+            data_dir: self.data.clone().unwrap_or_default(),
+            held_dir: self.held.clone(),
+            run_dir: self.out.clone().unwrap_or_default(),
+            seed: self.seed,
+            num_steps: self.steps.unwrap_or(stage.num_steps),
+            learning_rate: self.rate.unwrap_or(stage.learning_rate),
+            sample_every: self.sample_every.unwrap_or(stage.sample_every),
+            ..stage
+        }
+    }
+}
+
+impl PretrainStage {
+    fn common(&self) -> &StageArguments {
+        match self {
+            Self::Vision { common, .. }
+            | Self::Connector { common, .. }
+            | Self::Generation { common, .. } => common,
+        }
+    }
+
+    fn run(&self, model: &Path, watch: Watcher) -> TrainResult<Outcome> {
+        match self {
+            Self::Vision { common, pictures } => {
+                let job = VisionJob::default();
+                let settings = common.settings(model, job.settings);
+                pretrain::vision::run(&VisionJob { settings, pictures: *pictures }, watch)
+            }
+            Self::Connector { common, pictures, questions, held_pictures } => {
+                let settings = common.settings(model, ConnectorJob::default().settings);
+                let (pictures, questions) = (*pictures, *questions);
+                let held_pictures = *held_pictures;
+                let job = ConnectorJob { settings, pictures, questions, held_pictures };
+                pretrain::connector::run(&job, watch)
+            }
+            Self::Generation { common, captions } => {
+                let job = PretrainJob::default();
+                let settings = common.settings(model, job.settings.clone());
+                pretrain::run(&PretrainJob { settings, captions: *captions, ..job }, watch)
+            }
+        }
+    }
+
+    fn measure(&self, model: &Path, output: &Output) -> Result<()> {
+        let held = &self.common().held;
+        match self {
+            Self::Vision { .. } => {
+                let measured = pretrain::vision::measure(model, held).map_err(ApiError::from)?;
+                output.result(&measured, || measured.to_string());
+            }
+            Self::Connector { held_pictures, .. } => {
+                let measured = pretrain::connector::measure(model, held, *held_pictures)
+                    .map_err(ApiError::from)?;
+                output.result(&measured, || measured.to_string());
+            }
+            Self::Generation { .. } => anyhow::bail!(
+                "the generation stage is measured by `troupe eval`, not with --measure"
+            ),
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn pretrain(
+    stage: &PretrainStage,
+    model: Option<&Path>,
+    output: &Output,
+) -> Result<ExitCode> {
+    let model = model.context("name the base model's folder with --model")?;
+    let common = stage.common();
+    if common.measure {
+        stage.measure(model, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (interrupts, bar) = (interrupts()?, output.progress(0));
+    let outcome = stage
+        .run(model, &mut |event| {
+            show(&event, &bar, output);
+            if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
+        })
+        .map_err(ApiError::from)?;
+    bar.finish_and_clear();
+    let file = match stage {
+        PretrainStage::Generation { .. } => GENERATION_FILE,
+        PretrainStage::Vision { .. } | PretrainStage::Connector { .. } => VISION_FILE,
+    };
+    output.result(&json!({"type": "result", "outcome": outcome, "run": common.out}), || {
+        let file = common.out.clone().unwrap_or_default().join(file);
+        format!("{outcome:?}. The weights so far: {}", file.display())
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,243 @@
+//! Pretraining of a base's generation expert on pictures with captions.
+//!
+//! The understanding expert reads the captions; the generation expert, the time
+//! embedding and the latent projections learn to undo noise in front of them (rectified flow,
+//! `BAGEL.forward` of `modeling/bagel/bagel.py`), with captions dropped at times for guidance.
+//! An exponential average of the weights is what samples are drawn with and what is exported.
+
+use std::{fs, ops::ControlFlow};
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use troupe_model::{
+    context::{Context, FlowQuery},
+    runtime::{DrawRequest, FlowSampling, Model},
+    tokens::TextRole,
+    unified::LatentInput,
+};
+use troupe_nn::noise::{Noise, Stream};
+
+use super::{
+    data::PictureSet,
+    run::{RunSettings, Stage, StepLoss, Trainer, write_half},
+    vision::VISION_FILE,
+};
+use crate::{
+    data::Deck,
+    error::{TrainError, TrainResult},
+    events::{Outcome, SampleOutput, TrainEvent, Watcher},
+    recipe::TimeDraw,
+    sft::{SAMPLES, is_generation, load_trainable},
+};
+
+/// Everything that determines a run of this stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainJob {
+    /// What all stages are told. The base holds a `generation.safetensors` to start from.
+    pub settings: RunSettings,
+    /// Captions per step.
+    pub captions: usize,
+    /// Noise draws per caption and step.
+    pub draws: usize,
+    /// Chance that a caption is dropped.
+    pub condition_dropout: f64,
+    /// How times are drawn.
+    pub time: TimeDraw,
+}
+
+impl Default for PretrainJob {
+    fn default() -> Self {
+        Self {
+            settings: RunSettings::default(),
+            captions: 8,
+            draws: 2,
+            condition_dropout: 0.1,
+            time: TimeDraw { mean: 0.8, std: 1. },
+        }
+    }
+}
+
+/// File of the exported weights in a run, and of the starting weights in a base.
+pub const GENERATION_FILE: &str = "generation.safetensors";
+/// Pictures of a sample sheet.
+const SHEET: usize = 16;
+/// Columns of a sample sheet.
+const SHEET_COLUMNS: u32 = 8;
+/// Held-out pictures that are validated on.
+const HELD: usize = 32;
+/// Seed of the held-out noise, the same in every run so that runs compare.
+const HELD_SEED: u64 = 20_605;
+
+struct Generation<'a> {
+    job: &'a PretrainJob,
+    model: Model,
+    pictures: PictureSet,
+    held: PictureSet,
+}
+
+/// Runs or resumes pretraining. Events go to `watch`, whose answers steer the run.
+///
+/// # Errors
+/// When base, pictures or run folder are unusable, or the loss diverges. Checkpoints stay.
+pub fn run(job: &PretrainJob, watch: Watcher) -> TrainResult<Outcome> {
+    watch(TrainEvent::Phase { label: "loading the base model".into() });
+    let settings = &job.settings;
+    let (model, vars) = load_trainable(&settings.model_dir, is_generation)?;
+    let size = model.config().picture_size as u32;
+    let pictures = PictureSet::open(&settings.data_dir, size)?;
+    let held = PictureSet::open(&settings.held_dir, size)?;
+    let mut trainer = Trainer::new(settings, vars, pictures.len(), |_| 1.)?;
+    let mut stage = Generation { job, model, pictures, held };
+    let outcome = trainer.train(&mut stage, watch)?;
+    export(settings, &trainer)?;
+    watch(TrainEvent::Ended { outcome });
+    Ok(outcome)
+}
+
+/// Writes the base's own weights with the averages in place of what was trained, in half precision.
+/// What another file of the base holds over them, as a trained vision tower, is left out.
+fn export(settings: &RunSettings, trainer: &Trainer) -> TrainResult<()> {
+    let start = settings.model_dir.join(GENERATION_FILE);
+    let mut tensors = candle_core::safetensors::load(&start, &Device::Cpu)?;
+    let over = settings.model_dir.join(VISION_FILE);
+    if over.exists() {
+        let over = candle_core::safetensors::load(&over, &Device::Cpu)?;
+        tensors.retain(|name, _| !over.contains_key(name));
+    }
+    tensors.extend(trainer.averages()?);
+    write_half(&tensors, &settings.run_dir.join(GENERATION_FILE))
+}
+
+impl Stage for Generation<'_> {
+    fn loss(&mut self, step: usize, deck: &mut Deck) -> TrainResult<StepLoss> {
+        let (job, seed) = (self.job, self.job.settings.seed);
+        let chosen: Vec<usize> = (0..job.captions).filter_map(|_| deck.draw()).collect();
+        let mut items = Vec::new();
+        for index in chosen {
+            let latents = latents(&self.model, &self.pictures.picture(index)?)?;
+            let context = read_caption(&self.model, self.pictures.caption(index))?;
+            items.push((latents, context));
+        }
+        let empty = Context::new();
+        let mut noised = Vec::new();
+        for (slot, (latents, context)) in items.iter().enumerate() {
+            for draw in 0..job.draws {
+                let key = ((step * job.captions + slot) * job.draws + draw) as u64;
+                let logit = Noise::new(seed, Stream::TrainingTimes, key).normal();
+                let time = 1. / (1. + (-(logit * job.time.std + job.time.mean)).exp());
+                let noise = Noise::new(seed, Stream::TrainingNoise, key);
+                let dropped = Noise::new(seed, Stream::Dropout, key).uniform();
+                let context = if dropped < job.condition_dropout { &empty } else { context };
+                noised.push(Noised::new(latents, context, time, noise)?);
+            }
+        }
+        Ok(StepLoss { loss: flow_loss(&self.model, &noised)?, is_text: false })
+    }
+
+    /// Validates and draws a sheet.
+    fn observe(&mut self, step: usize, watch: Watcher) -> TrainResult<()> {
+        let (mut sum, held) = (0., HELD.min(self.held.len()));
+        for index in 0..held {
+            let latents = latents(&self.model, &self.held.picture(index)?)?;
+            let context = read_caption(&self.model, self.held.caption(index))?;
+            let time = (index as f64 + 0.5) / held as f64;
+            let noise = Noise::new(HELD_SEED, Stream::TrainingNoise, index as u64);
+            let noised = [Noised::new(&latents, &context, time.max(0.05), noise)?];
+            sum += f64::from(flow_loss(&self.model, &noised)?.to_scalar::<f32>()?);
+        }
+        let mse = Some(sum / held as f64);
+        watch(TrainEvent::Validation { step, ce: None, mse });
+        let size = self.model.config().picture_size as u32;
+        let count = SHEET.min(self.held.len()) as u32;
+        let mut sheet =
+            RgbImage::new(SHEET_COLUMNS * size, count.div_ceil(SHEET_COLUMNS) * 2 * size);
+        for index in 0..count {
+            let flow = FlowSampling::from_defaults(&self.model.config().generation, 7);
+            let prompt = self.held.caption(index as usize).to_owned();
+            let request = DrawRequest { prompt, reference: None, flow };
+            let drawn = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
+            let (x, y) = (index % SHEET_COLUMNS * size, index / SHEET_COLUMNS * 2 * size);
+            image::imageops::replace(&mut sheet, &drawn.image, x.into(), y.into());
+            let truth = self.held.picture(index as usize)?;
+            image::imageops::replace(&mut sheet, &truth, x.into(), (y + size).into());
+        }
+        let file = format!("{SAMPLES}/step-{step:07}.png");
+        let path = self.job.settings.run_dir.join(&file);
+        let saved = fs::create_dir_all(self.job.settings.run_dir.join(SAMPLES))
+            .map_err(image::ImageError::IoError)
+            .and_then(|()| sheet.save(&path));
+        saved.map_err(|e| TrainError::Malformed {
+            what: "the sample sheet",
+            reason: format!("it could not be written: {e}"),
+            path,
+        })?;
+        watch(TrainEvent::Sample {
+            step,
+            kind: SampleOutput::Picture,
+            prompt: "drawn above, truth below".into(),
+            text: None,
+            file: Some(file),
+        });
+        Ok(())
+    }
+}
+
+/// Latent tokens with their rows and columns.
+type Latents = (Tensor, usize, usize);
+
+fn latents(model: &Model, picture: &RgbImage) -> TrainResult<Latents> {
+    Ok(model.picture_latents(picture, 0, 0)?)
+}
+
+fn read_caption(model: &Model, caption: &str) -> TrainResult<Context> {
+    let (ids, _) = model.tokenizer().text_block(TextRole::Caption, caption)?;
+    let mut context = Context::new();
+    model.reader().read_text(&mut context, &ids)?;
+    context.keep_for_drawing(model.network())?;
+    Ok(context)
+}
+
+/// A noised picture in front of its caption, and the velocity it should show.
+struct Noised<'a> {
+    tokens: Tensor,
+    velocity: Tensor,
+    time: f64,
+    rows: usize,
+    columns: usize,
+    context: &'a Context,
+}
+
+impl<'a> Noised<'a> {
+    fn new(
+        latents: &Latents,
+        context: &'a Context,
+        time: f64,
+        mut noise: Noise,
+    ) -> TrainResult<Self> {
+        let (clean, rows, columns) = latents;
+        let noise = noise.normal_tensor(clean.shape(), clean.device())?;
+        let tokens = (clean.affine(1. - time, 0.)? + noise.affine(time, 0.)?)?;
+        let velocity = (noise - clean)?;
+        Ok(Self { tokens, velocity, time, rows: *rows, columns: *columns, context })
+    }
+}
+
+fn flow_loss(model: &Model, noised: &[Noised]) -> TrainResult<Tensor> {
+    let queries: Vec<FlowQuery> = noised
+        .iter()
+        .map(|n| FlowQuery {
+            latents: LatentInput {
+                tokens: &n.tokens,
+                time: n.time,
+                rows: n.rows,
+                columns: n.columns,
+            },
+            context: n.context,
+        })
+        .collect();
+    let got = Tensor::cat(&model.reader().velocities(&queries)?, 0)?;
+    let wanted: Vec<&Tensor> = noised.iter().map(|n| &n.velocity).collect();
+    Ok((got - Tensor::cat(&wanted, 0)?)?.sqr()?.mean_all()?)
+}

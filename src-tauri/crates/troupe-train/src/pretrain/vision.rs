@@ -1,0 +1,388 @@
+//! The vision tower and its text tower, from pictures with captions and statements.
+//!
+//! Both sides learn to agree where a text is true of a picture and to disagree elsewhere, each pair
+//! by itself through a sigmoid. Besides its own caption, every picture brings one statement of its
+//! attributes, and a statement is true of every picture of the batch that has that attribute: small
+//! batches then tell more, and the tower learns what questions will ask for.
+//!
+//! The text tower is a small transformer over the understanding expert's frozen token embeddings. Its
+//! alternative, pooled hidden states of a frozen middle layer, binds words as well, but costs a pass
+//! through a third of the understanding expert for every text: more than the whole picture side here,
+//! in training and again in every use as a scorer. On descriptions of pictures two trained layers
+//! bind colours to parts soon enough.
+//!
+//! Source: SigLIP (arXiv:2303.15343, sec. 3.2 and algorithm 1).
+//! Shapes: b = pictures, m = texts, d = width of the common space.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use serde::{Deserialize, Serialize};
+use troupe_model::{
+    config::ModelConfig,
+    error::ModelError,
+    runtime::ModelFiles,
+    scorer::{BIAS_TENSOR, DualEncoder, SCALE_TENSOR, SCORER_PREFIX},
+    vit::Connector,
+};
+use troupe_nn::noise::{Noise, Stream};
+
+use super::{
+    data::{Asked, PictureSet, read_questions},
+    run::{RunSettings, Stage, StepLoss, Trainer, write_half},
+};
+use crate::{
+    data::Deck,
+    error::TrainResult,
+    events::{Outcome, TrainEvent, Watcher},
+};
+
+/// File of the exported tower, scorer and connector, in a run and in a base.
+pub const VISION_FILE: &str = "vision.safetensors";
+/// Prefix of the tower's tensors.
+pub(crate) const TOWER_PREFIX: &str = "vit_model.";
+/// Prefix of the connector's tensors.
+pub(crate) const CONNECTOR_PREFIX: &str = "connector.";
+/// Initial factor of the similarities and initial offset of the logits. The paper's offset, −10, is
+/// for batches of thousands, where nearly every pair is false.
+const INITIAL_SCALE: f32 = 10.;
+const INITIAL_BIAS: f32 = -5.;
+/// How much faster than the weights those two numbers move.
+const SCALAR_RATE: f64 = 10.;
+/// Captions that a picture's own has to be found among.
+const RETRIEVAL: usize = 100;
+
+/// Everything that determines a run of this stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VisionJob {
+    /// What all stages are told.
+    pub settings: RunSettings,
+    /// Pictures per step (b).
+    pub pictures: usize,
+}
+
+impl Default for VisionJob {
+    fn default() -> Self {
+        let settings = RunSettings {
+            num_steps: 2000,
+            learning_rate: 1e-3,
+            weight_decay: 0.01,
+            ema_decay: 0.99,
+            ..RunSettings::default()
+        };
+        Self { settings, pictures: 64 }
+    }
+}
+
+/// How well held-out pictures and texts find each other.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VisionMeasure {
+    /// Captions that each picture's own was looked for among.
+    pub among: usize,
+    /// Share of pictures whose own caption came first.
+    pub caption_of_picture: f64,
+    /// Share of captions whose own picture came first.
+    pub picture_of_caption: f64,
+    /// By attribute: share of pictures for which the true statement came first, and the number of
+    /// statements it was chosen from.
+    pub statements: BTreeMap<String, (f64, usize)>,
+}
+
+impl std::fmt::Display for VisionMeasure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let percent = |share: f64| format!("{:.1} %", share * 100.);
+        write!(
+            f,
+            "held-out retrieval among {}: caption {}, picture {}; statements",
+            self.among,
+            percent(self.caption_of_picture),
+            percent(self.picture_of_caption)
+        )?;
+        self.statements.iter().try_for_each(|(about, (share, among))| {
+            write!(f, ", {about} {} of {among}", percent(*share))
+        })
+    }
+}
+
+struct Vision<'a> {
+    job: &'a VisionJob,
+    encoder: DualEncoder,
+    pictures: PictureSet,
+    asked: Vec<Asked>,
+    held: HeldOut,
+}
+
+/// What is kept back.
+struct HeldOut {
+    pictures: PictureSet,
+    asked: Vec<Asked>,
+}
+
+impl HeldOut {
+    fn open(dir: &Path, size: u32) -> TrainResult<Self> {
+        let pictures = PictureSet::open(dir, size)?;
+        let asked = read_questions(dir, pictures.len())?;
+        Ok(Self { pictures, asked })
+    }
+}
+
+/// The towers of a base with fresh weights, whatever its files hold of them, the variables, and
+/// fresh weights of a connector that fits.
+type Fresh = (DualEncoder, BTreeMap<String, Var>, BTreeMap<String, Var>);
+
+fn fresh(dir: &Path, seed: u64) -> TrainResult<Fresh> {
+    let is_ours = |name: &str| {
+        [TOWER_PREFIX, CONNECTOR_PREFIX, SCORER_PREFIX].iter().any(|part| name.starts_with(part))
+    };
+    let source = ModelFiles::find(dir)?.source()?;
+    let weights = Arc::new(source.hiding(is_ours).fresh(seed, is_ours).trainable(is_ours));
+    let encoder = DualEncoder::from_weights(dir, &weights)?;
+    let vars = weights.vars();
+    let scalar = |name: &str, value: f32| match vars.get(name) {
+        Some(var) => var.set(&Tensor::full(value, var.shape(), var.device())?),
+        None => Ok(()),
+    };
+    scalar(SCALE_TENSOR, INITIAL_SCALE.ln())?;
+    scalar(BIAS_TENSOR, INITIAL_BIAS)?;
+    let cfg = encoder.config();
+    let vb = weights.builder(DType::F32, &Device::Cpu).pp("connector");
+    Connector::load(cfg.vit_config.hidden_size, cfg.llm_config.hidden_size, vb)?;
+    let connector =
+        weights.vars().into_iter().filter(|(name, _)| name.starts_with(CONNECTOR_PREFIX)).collect();
+    Ok((encoder, vars, connector))
+}
+
+fn picture_side(config: &ModelConfig) -> u32 {
+    config.picture_size as u32
+}
+
+/// Runs or resumes the stage. Events go to `watch`, whose answers steer the run.
+///
+/// # Errors
+/// When base, pictures or run folder are unusable, or the loss diverges. Checkpoints stay.
+pub fn run(job: &VisionJob, watch: Watcher) -> TrainResult<Outcome> {
+    watch(TrainEvent::Phase { label: "loading the base model".into() });
+    let settings = &job.settings;
+    let (encoder, vars, connector) = fresh(&settings.model_dir, settings.seed)?;
+    let size = picture_side(encoder.config());
+    let pictures = PictureSet::open(&settings.data_dir, size)?;
+    let asked = read_questions(&settings.data_dir, pictures.len())?;
+    let held = HeldOut::open(&settings.held_dir, size)?;
+    let rate = |name: &str| {
+        if [SCALE_TENSOR, BIAS_TENSOR].contains(&name) { SCALAR_RATE } else { 1. }
+    };
+    let mut trainer = Trainer::new(settings, vars, pictures.len(), rate)?;
+    let mut stage = Vision { job, encoder, pictures, asked, held };
+    let outcome = trainer.train(&mut stage, watch)?;
+    let mut tensors = trainer.averages()?;
+    tensors.extend(connector.into_iter().map(|(name, var)| (name, var.as_tensor().clone())));
+    write_half(&tensors, &settings.run_dir.join(VISION_FILE))?;
+    watch(TrainEvent::Ended { outcome });
+    Ok(outcome)
+}
+
+/// Measures the towers that a base holds on the pictures of `held_dir`.
+///
+/// # Errors
+/// When the base holds none, or the pictures are unusable.
+pub fn measure(model_dir: &Path, held_dir: &Path) -> TrainResult<VisionMeasure> {
+    let encoder = DualEncoder::load(model_dir)?;
+    let mut held = HeldOut::open(held_dir, picture_side(encoder.config()))?;
+    measure_on(&encoder, &mut held)
+}
+
+impl Stage for Vision<'_> {
+    fn loss(&mut self, step: usize, deck: &mut Deck) -> TrainResult<StepLoss> {
+        let (seed, batch) = (self.job.settings.seed, self.job.pictures);
+        let chosen: Vec<usize> = (0..batch).filter_map(|_| deck.draw()).collect();
+        let (mut pixels, mut texts) = (Vec::new(), Vec::new());
+        for (slot, index) in chosen.iter().enumerate() {
+            let key = (step * batch + slot) as u64;
+            pixels.push(self.encoder.pixels(&self.pictures.perhaps_mirrored(*index, seed, key)?)?);
+            texts.push(self.encoder.tokens(self.pictures.caption(*index))?);
+        }
+        let asked: Vec<&Asked> = chosen.iter().map(|index| &self.asked[*index]).collect();
+        let statements = statements(&asked, seed, (step * batch) as u64);
+        for (_, statement) in &statements {
+            texts.push(self.encoder.tokens(statement)?);
+        }
+        let pictures = self.encoder.picture_vectors(&pixels)?;
+        let logits = self.encoder.logits(&pictures, &self.encoder.text_vectors(&texts)?)?;
+        let truth = truth(&asked, &statements, logits.device())?;
+        Ok(StepLoss { loss: sigmoid_loss(&logits, &truth)?, is_text: false })
+    }
+
+    fn observe(&mut self, step: usize, watch: Watcher) -> TrainResult<()> {
+        let measured = measure_on(&self.encoder, &mut self.held)?;
+        watch(TrainEvent::Note { text: format!("step {step}: {measured}") });
+        Ok(())
+    }
+}
+
+/// One statement of every picture that has any, each different text once: (attribute, statement).
+fn statements(asked: &[&Asked], seed: u64, key: u64) -> Vec<(String, String)> {
+    let mut chosen = BTreeSet::new();
+    for (slot, asked) in asked.iter().enumerate().filter(|(_, asked)| !asked.statements.is_empty())
+    {
+        let at = Noise::new(seed, Stream::Tokens, key + slot as u64).below(asked.statements.len());
+        chosen.extend(asked.statements.iter().nth(at).map(|(a, s)| (a.clone(), s.clone())));
+    }
+    chosen.into_iter().collect()
+}
+
+/// Signs (b, b + statements): +1 where a text is true of a picture, −1 elsewhere. The first b texts
+/// are the pictures' own captions.
+fn truth(asked: &[&Asked], statements: &[(String, String)], device: &Device) -> Result<Tensor> {
+    let (b, width) = (asked.len(), asked.len() + statements.len());
+    let mut signs = vec![-1f32; b * width];
+    for (row, asked) in asked.iter().enumerate() {
+        signs[row * width + row] = 1.;
+        for (column, (about, statement)) in statements.iter().enumerate() {
+            if asked.statements.get(about) == Some(statement) {
+                signs[row * width + b + column] = 1.;
+            }
+        }
+    }
+    Tensor::from_vec(signs, (b, width), device)
+}
+
+/// Sum over texts and mean over pictures of −ln σ(sign · logit).
+fn sigmoid_loss(logits: &Tensor, signs: &Tensor) -> Result<Tensor> {
+    let wrong = (logits * signs)?.neg()?; // (b, m)
+    // ln(1 + eˣ) without overflow.
+    let softplus = (wrong.relu()? + (wrong.abs()?.neg()?.exp()? + 1.)?.log()?)?;
+    softplus.sum_all()? / logits.dim(0)? as f64
+}
+
+fn measure_on(encoder: &DualEncoder, held: &mut HeldOut) -> TrainResult<VisionMeasure> {
+    let num = held.pictures.len();
+    let mut pictures = Vec::new();
+    for index in 0..num {
+        pictures.push(held.pictures.picture(index)?);
+    }
+    let pictures = encoder.embed_pictures(&pictures)?; // (num, d)
+    let captions: Vec<String> = (0..num).map(|i| held.pictures.caption(i).to_owned()).collect();
+    let captions = encoder.embed_texts(&captions)?;
+    let among = RETRIEVAL.min(num);
+    let (mut captions_found, mut pictures_found, mut tried) = (0, 0, 0);
+    for start in (0..=num - among).step_by(among) {
+        let (p, c) = (pictures.narrow(0, start, among)?, captions.narrow(0, start, among)?);
+        let likeness = p.matmul(&c.t()?)?;
+        captions_found += num_on_diagonal(&likeness)?;
+        pictures_found += num_on_diagonal(&likeness.t()?.contiguous()?)?;
+        tried += among;
+    }
+    Ok(VisionMeasure {
+        among,
+        caption_of_picture: captions_found as f64 / tried as f64,
+        picture_of_caption: pictures_found as f64 / tried as f64,
+        statements: measure_statements(encoder, &held.asked, &pictures)?,
+    })
+}
+
+/// Rows whose largest value is on the diagonal.
+fn num_on_diagonal(likeness: &Tensor) -> TrainResult<usize> {
+    let best = likeness.argmax(1)?.to_vec1::<u32>()?;
+    Ok(best.iter().enumerate().filter(|(row, best)| *row == **best as usize).count())
+}
+
+fn measure_statements(
+    encoder: &DualEncoder,
+    asked: &[Asked],
+    pictures: &Tensor,
+) -> TrainResult<BTreeMap<String, (f64, usize)>> {
+    let mut by_attribute: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (about, statement) in asked.iter().flat_map(|asked| &asked.statements) {
+        by_attribute.entry(about).or_default().insert(statement);
+    }
+    let mut measured = BTreeMap::new();
+    for (about, candidates) in by_attribute {
+        let texts: Vec<String> = candidates.iter().map(|text| (*text).to_owned()).collect();
+        let vectors = encoder.embed_texts(&texts)?;
+        let best = pictures.matmul(&vectors.t()?)?.argmax(1)?.to_vec1::<u32>()?;
+        let with = asked.iter().zip(&best).filter_map(|(asked, best)| {
+            let truth = asked.statements.get(about)?;
+            Some(texts[*best as usize] == *truth)
+        });
+        let (mut right, mut tried) = (0, 0);
+        for is_right in with {
+            right += usize::from(is_right);
+            tried += 1;
+        }
+        measured.insert(about.to_owned(), (right as f64 / f64::from(tried.max(1)), texts.len()));
+    }
+    Ok(measured)
+}
+
+/// What a folder without a trained tower is told.
+pub(crate) fn needs_tower(dir: &Path) -> ModelError {
+    ModelError::Malformed {
+        what: "the model folder",
+        reason: "no file in it holds a vision tower; train one with `troupe pretrain vision`"
+            .into(),
+        path: dir.to_path_buf(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_is_the_sum_of_the_logistic_losses() -> Result<()> {
+        // Two pictures, one text: ln(1 + e⁻²) for a true pair at 2, ln(1 + e¹) for a false one at 1.
+        let logits = Tensor::new(&[[2f32], [1.]], &Device::Cpu)?;
+        let signs = Tensor::new(&[[1f32], [-1.]], &Device::Cpu)?;
+        let want = ((1. + (-2f32).exp()).ln() + (1. + 1f32.exp()).ln()) / 2.;
+        let got = sigmoid_loss(&logits, &signs)?.to_scalar::<f32>()?;
+        assert!((got - want).abs() < 1e-6, "{got} {want}");
+        Ok(())
+    }
+
+    #[test]
+    fn gradients_reach_every_weight_of_both_towers() -> TrainResult<()> {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        troupe_testkit::write_tiny_model(dir.path());
+        let (encoder, vars, _) = fresh(dir.path(), 3)?;
+        let pixels: Vec<Tensor> = (1..4)
+            .map(|seed| {
+                Noise::new(seed, Stream::InitialNoise, 0).normal_tensor((3, 32, 32), &Device::Cpu)
+            })
+            .collect::<Result<_>>()?;
+        let texts = ["a cat", "two dogs", "red"].map(|text| encoder.tokens(text));
+        let texts: Vec<Vec<u32>> = texts.into_iter().collect::<std::result::Result<_, _>>()?;
+        let (pictures, texts) = (encoder.picture_vectors(&pixels)?, encoder.text_vectors(&texts)?);
+        let logits = encoder.logits(&pictures, &texts)?;
+        let signs = Tensor::eye(3, DType::F32, &Device::Cpu)?.affine(2., -1.)?;
+        let grads = sigmoid_loss(&logits, &signs)?.backward()?;
+        assert!(vars.keys().any(|name| name.starts_with(TOWER_PREFIX)));
+        // A key's bias adds the same to every score of a query, which softmax takes out.
+        for (name, var) in vars.iter().filter(|(name, _)| !name.ends_with("k_proj.bias")) {
+            let grad = grads.get(var).map(|grad| grad.abs()?.sum_all()?.to_scalar::<f32>());
+            let size = grad.transpose()?;
+            assert!(size.is_some_and(|size| size.is_finite() && size > 0.), "{name}: {size:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_statement_is_true_of_every_picture_that_it_fits() -> Result<()> {
+        let asked = |hair: &str| Asked {
+            questions: Vec::new(),
+            statements: [("hair".to_owned(), hair.to_owned())].into(),
+        };
+        let all = [asked("red"), asked("blue"), asked("red")];
+        let all: Vec<&Asked> = all.iter().collect();
+        let chosen = statements(&all, 1, 0);
+        assert_eq!(chosen.len(), 2, "blue and red, each once");
+        let signs = truth(&all, &chosen, &Device::Cpu)?.to_vec2::<f32>()?;
+        assert_eq!(signs[0], [1., -1., -1., -1., 1.]);
+        assert_eq!(signs[1], [-1., 1., -1., 1., -1.]);
+        Ok(())
+    }
+}
