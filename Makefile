@@ -9,7 +9,7 @@ DEMO_CHARACTER := Marzipan
 DEMO_STEPS :=
 TROUPE := target/release/troupe
 
-.PHONY: help run demo test test-rust test-ui test-window test-kills build cli ui package setup setup-test clean
+.PHONY: help run demo test test-rust test-ui test-window test-kills bench check-cuda build cli ui package setup setup-test clean
 
 help:
 	@echo 'make run           install what is missing, build, start the studio'
@@ -17,6 +17,8 @@ help:
 	@echo 'make test          everything that CI runs'
 	@echo 'make cli           build only the command line ($(TROUPE)); needs no WebKit'
 	@echo 'make test-kills    a hundred kills of a run; takes minutes, not part of make test'
+	@echo 'make bench         speed and memory of mini; wants a quiet machine'
+	@echo 'make check-cuda    compile the CUDA build; needs no GPU'
 	@echo 'make package       build .deb and .rpm packages'
 	@echo 'make test-rust | test-ui | test-window    parts of make test'
 
@@ -63,6 +65,16 @@ test-window:
 test-kills:
 	@.ci/setup cli
 	TROUPE_KILLS=100 cargo test --locked -p troupe-tests --test journeys kills -- --nocapture
+
+# Speed of mini: reading, decoding, one flow step. Numbers mean something on a quiet machine only.
+bench:
+	@.ci/setup cli
+	cargo bench --locked -p troupe-model --bench mini
+
+# The CUDA build compiles; what it computes can be tried only where there is a GPU.
+check-cuda:
+	@.ci/setup cli
+	@.ci/check-cuda
 
 package: ui
 	@.ci/setup studio

@@ -14,7 +14,7 @@ use std::{
 };
 
 use candle_core::{
-    Device, Result, Tensor,
+    Device, Result, Shape, Tensor,
     quantized::{
         GgmlDType, QTensor,
         gguf_file::{Content, Value},
@@ -151,14 +151,18 @@ impl GgufFile {
     /// # Errors
     /// When the file cannot be read.
     pub fn blocks(&self, name: &str, device: &Device) -> Result<Option<QTensor>> {
-        let Some(info) = self.content.tensor_infos.get(name).filter(|_| self.is_own) else {
-            return Ok(None);
-        };
-        if matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) {
+        if self.blocks_shape(name).is_none() {
             return Ok(None);
         }
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         self.content.tensor(&mut *reader, name, device).map(Some)
+    }
+
+    /// Shape of a tensor that [`blocks`](Self::blocks) would give.
+    pub fn blocks_shape(&self, name: &str) -> Option<Shape> {
+        let info = self.content.tensor_infos.get(name).filter(|_| self.is_own)?;
+        let is_plain = matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
+        (!is_plain).then(|| info.shape.clone())
     }
 
     /// Metadata under `prefix`, such as the tokenizer's.

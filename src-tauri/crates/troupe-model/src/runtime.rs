@@ -330,6 +330,11 @@ fn is_understanding(module: &str) -> bool {
     module.starts_with("language_model.") && !module.contains("_moe_gen")
 }
 
+/// Weights of linear layers that loading takes as they are stored.
+fn is_language_linear(name: &str) -> bool {
+    name.starts_with("language_model.") && !name.contains("embed_tokens")
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
@@ -356,7 +361,7 @@ impl Model {
         let names = &config.special_token_names;
         let tokenizer = TextTokenizer::from_dir(dir, gguf.as_ref(), names, &config.text_template)?;
         let quantised = options.precision.quantised().filter(|_| device.is_cpu());
-        let weights = Arc::new(files.source()?);
+        let weights = Arc::new(files.source()?.leave_blocks(is_language_linear));
         config.visual_und &= has_tower(&weights);
         let dtype = options.precision.dtype();
         let builder = weights.builder(dtype, &device);

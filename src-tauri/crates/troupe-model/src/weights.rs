@@ -108,6 +108,7 @@ pub struct Weights {
     fresh: Option<(Chooser, u64)>,
     hidden: Option<Chooser>,
     is_recorder: bool,
+    leaves_blocks: Option<Chooser>,
     ledger: Mutex<Ledger>,
 }
 
@@ -132,6 +133,7 @@ impl Weights {
             fresh: None,
             hidden: None,
             is_recorder: false,
+            leaves_blocks: None,
             ledger: Mutex::default(),
         }
     }
@@ -213,6 +215,14 @@ impl Weights {
         self
     }
 
+    /// Tensors chosen by `chooser` that are stored in quantised blocks are checked for their shape but
+    /// not dequantised: the builder hands out a placeholder, and the caller takes the
+    /// [`blocks`](Self::blocks) instead.
+    pub fn leave_blocks(mut self, chooser: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.leaves_blocks = Some(Box::new(chooser));
+        self
+    }
+
     /// A tensor as it is stored, when the winning source stores it in quantised blocks.
     ///
     /// # Errors
@@ -285,6 +295,11 @@ impl Weights {
         Ok(tensor)
     }
 
+    fn note_wrong_shape(&self, name: &str, found: &[usize], expected: &Shape) {
+        let both = format!("{name} is {found:?}, expected {:?}", expected.dims());
+        self.ledger().mismatch.wrong_shape.push(both);
+    }
+
     fn read(&self, shape: &Shape, name: &str, device: &Device) -> Result<Tensor> {
         let is_hidden = self.hidden.as_ref().is_some_and(|hides| hides(name));
         let source = self.sources.iter().rev().find(|source| source.contains(name));
@@ -300,10 +315,18 @@ impl Weights {
                 }
             };
         };
+        if let Source::Gguf(file) = source
+            && self.leaves_blocks.as_ref().is_some_and(|chosen| chosen(name))
+            && let Some(stored) = file.blocks_shape(name)
+        {
+            if &stored != shape {
+                self.note_wrong_shape(name, stored.dims(), shape);
+            }
+            return placeholder(shape, device);
+        }
         let tensor = source.load(name, device)?;
         if tensor.shape() != shape {
-            let both = format!("{name} is {:?}, expected {:?}", tensor.dims(), shape.dims());
-            self.ledger().mismatch.wrong_shape.push(both);
+            self.note_wrong_shape(name, tensor.dims(), shape);
             self.ledger().used.insert(name.into());
             return placeholder(shape, device);
         }

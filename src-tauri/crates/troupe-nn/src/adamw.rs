@@ -5,7 +5,9 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, backprop::GradStore, bail,
+};
 use rayon::prelude::*;
 
 /// Hyper-parameters. The defaults are those of UniCharacter's Unified-SFT.
@@ -104,6 +106,24 @@ impl InplaceOp2 for Update<'_> {
     }
 }
 
+impl Update<'_> {
+    /// Steps `var` along `grad`.
+    ///
+    /// Moments live in main memory. An f32 variable there is updated in place; one on a GPU, or of
+    /// another type, is brought there and back (as ZeRO-Offload, arXiv:2101.06840, does), which frees
+    /// the GPU of two values a parameter and costs little for adapters.
+    fn apply(&self, var: &Var, grad: &Tensor) -> Result<()> {
+        if var.device().is_cpu() && var.dtype() == DType::F32 {
+            return var.as_tensor().inplace_op2(&grad.contiguous()?, self);
+        }
+        let here =
+            |xs: &Tensor| xs.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?.copy();
+        let weights = here(&var.as_tensor().detach())?;
+        weights.inplace_op2(&here(grad)?, self)?;
+        var.set(&weights.to_dtype(var.dtype())?.to_device(var.device())?)
+    }
+}
+
 impl AdamW {
     /// An optimiser over `vars`, in the order given; `rate_of` multiplies the learning rate by name.
     pub fn new(
@@ -134,12 +154,12 @@ impl AdamW {
     /// Global L2 norm of the gradients of this optimiser's variables.
     ///
     /// # Errors
-    /// When a gradient is not f32 on the CPU.
+    /// When a gradient cannot be copied from its device.
     pub fn grad_norm(&self, grads: &GradStore) -> Result<f64> {
         let mut sum = 0.;
         for slot in &self.slots {
             if let Some(grad) = grads.get(&slot.var) {
-                sum += f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?);
+                sum += f64::from(grad.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?);
             }
         }
         Ok(sum.sqrt())
@@ -149,7 +169,7 @@ impl AdamW {
     /// A variable without gradient keeps its value and moments.
     ///
     /// # Errors
-    /// When a gradient is not f32 on the CPU.
+    /// When a gradient cannot be copied from its device.
     pub fn step(&mut self, grads: &GradStore, rate: f64, grad_scale: f64) -> Result<()> {
         self.step += 1;
         let (correction1, correction2) = (
@@ -169,7 +189,7 @@ impl AdamW {
                 correction1,
                 correction2,
             };
-            slot.var.as_tensor().inplace_op2(&grad.contiguous()?, &update)?;
+            update.apply(&slot.var, grad)?;
         }
         Ok(())
     }
@@ -285,7 +305,18 @@ impl Ema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+
+    #[test]
+    fn a_variable_that_is_no_f32_in_main_memory_is_stepped_too() -> Result<()> {
+        // 1 − 0.1 and −2 + 0.1 as the nearest values of 8 significant bits.
+        let var =
+            Var::from_tensor(&Tensor::new(&[1f32, -2.], &Device::Cpu)?.to_dtype(DType::BF16)?)?;
+        let config = AdamWConfig { eps: 0., ..Default::default() };
+        let mut adamw = AdamW::new([("x".to_owned(), var.clone())], config, |_| 1.);
+        adamw.step(&var.sqr()?.sum_all()?.backward()?, 0.1, 1.)?;
+        assert_eq!(var.to_dtype(DType::F32)?.to_vec1::<f32>()?, [0.898_437_5, -1.898_437_5]);
+        Ok(())
+    }
 
     #[test]
     fn first_step_moves_by_the_rate_against_the_gradient() -> Result<()> {

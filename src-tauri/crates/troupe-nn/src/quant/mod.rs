@@ -93,10 +93,13 @@ impl QLinear {
     /// Takes over a matrix that is stored quantised, bit for bit.
     ///
     /// # Errors
-    /// When it is no matrix.
+    /// When it is no matrix, or a scale is not finite.
     pub fn from_stored(weight: QTensor) -> Result<Self> {
         let (o, i) = weight.shape().dims2()?;
         let device = weight.device();
+        if device.is_cpu() && !has_finite_scales(weight.dtype(), &weight.data()?) {
+            bail!("a quantised weight of ({o}, {i}) holds values that are not finite")
+        }
         if weight.dtype() == GgmlDType::Q8_0 && device.is_cpu() {
             let q8 = Q8::from_stored(&weight.data()?, o, i)?;
             return Ok(Self { weight: Stored::Q8(Arc::new(q8)), device });
@@ -163,6 +166,21 @@ impl QLinear {
             _ => xs.matmul(&self.dequantize()?.to_dtype(dtype)?.t()?),
         }
     }
+}
+
+/// False when a half-precision scale of Q8_0 or Q4_K blocks is infinite or not a number.
+fn has_finite_scales(dtype: GgmlDType, blocks: &[u8]) -> bool {
+    // A block of Q8_0 opens with one scale, one of Q4_K with scale and minimum.
+    let num_scales = match dtype {
+        GgmlDType::Q8_0 => 1,
+        GgmlDType::Q4K => 2,
+        _ => return true,
+    };
+    blocks.chunks_exact(dtype.type_size()).all(|block| {
+        block[..2 * num_scales]
+            .chunks_exact(2)
+            .all(|two| half::f16::from_le_bytes([two[0], two[1]]).is_finite())
+    })
 }
 
 impl Stored {
@@ -269,6 +287,19 @@ mod tests {
             let stored = QTensor::quantize(weight.as_tensor(), kind.ggml())?;
             let want = stored.dequantize(&Device::Cpu)?.to_vec2::<f32>()?;
             assert_eq!(QLinear::from_stored(stored)?.dequantize()?.to_vec2::<f32>()?, want);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_stored_scale_that_is_no_number_is_refused() -> Result<()> {
+        for kind in [QuantKind::Q8_0, QuantKind::Q4K] {
+            let good = QTensor::quantize(var(&[2, 256], 4)?.as_tensor(), kind.ggml())?;
+            let mut bytes = good.data()?.to_vec();
+            assert!(has_finite_scales(kind.ggml(), &bytes));
+            let last = bytes.len() - kind.ggml().type_size();
+            bytes[last..last + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+            assert!(!has_finite_scales(kind.ggml(), &bytes));
         }
         Ok(())
     }
