@@ -44,6 +44,14 @@ export const chatKeys: { keys: string; words: Key }[] = [
   { keys: 'Alt ↑', words: 'editLast' },
 ];
 
+/** Keys of the material browser, for the sheet; it handles them itself. */
+export const materialKeys: { keys: string; words: Key }[] = [
+  { keys: '/', words: 'search' },
+  { keys: '↑ / ↓', words: 'materialMove' },
+  { keys: 'Enter', words: 'materialOpen' },
+  { keys: 'Esc', words: 'close' },
+];
+
 const isField = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));

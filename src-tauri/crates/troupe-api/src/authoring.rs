@@ -51,6 +51,17 @@ impl Studio {
         Ok(source.shapes().keys().any(|name| name.starts_with(VISION_TENSORS)))
     }
 
+    /// Refuses what needs eyes on a base without; `instead` is what to do with this base.
+    pub(crate) fn refuse_when_blind(&self, instead: &str) -> ApiResult<()> {
+        let facts = self.base_facts()?;
+        if facts.can_see {
+            return Ok(());
+        }
+        let message = format!("the base model {} cannot see pictures", facts.name);
+        let hint = format!("{instead}, or use a base that has learned to see.");
+        Err(ApiError::new(ErrorCode::Model, message, hint))
+    }
+
     /// Tokens of each text, as the base counts.
     ///
     /// # Errors
@@ -100,12 +111,7 @@ impl Studio {
     /// # Errors
     /// When character or picture do not exist, or the base cannot see.
     pub fn draft_caption(&self, id: &str, picture_id: &str) -> ApiResult<String> {
-        let facts = self.base_facts()?;
-        if !facts.can_see {
-            let message = format!("the base model {} cannot see pictures", facts.name);
-            let hint = "Write the caption yourself, or use a base that has learned to see.";
-            return Err(ApiError::new(ErrorCode::Model, message, hint));
-        }
+        self.refuse_when_blind("Write the caption yourself")?;
         let character = self.library().load(id)?;
         let picture =
             character.picture(picture_id).ok_or_else(|| no_picture(&character, picture_id))?;

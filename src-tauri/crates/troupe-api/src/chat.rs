@@ -431,6 +431,7 @@ impl Studio {
         }
         if let Some(name) = &request.attachment {
             self.attachment_file(name)?;
+            self.refuse_when_blind("Take the picture away and describe it")?;
         }
         let text = request.text.trim();
         let (user, reply) = {

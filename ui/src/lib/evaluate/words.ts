@@ -42,9 +42,17 @@ export function pieces(text: string, words: string): Piece[] {
     .filter((piece) => piece.text !== '');
 }
 
-const stages: Record<string, Key> = { base: 'stageBase', sft: 'evaluateSft', grpo: 'evaluateGrpo' };
+const stages: Record<string, Key> = {
+  base: 'stageBase',
+  sft: 'evaluateSft',
+  grpo: 'evaluateGrpo',
+  real: 'evaluateReal',
+  copy: 'evaluateCopy',
+  other: 'evaluateOther',
+  constant: 'evaluateConstant',
+};
 
-/** A stage in words; a baseline keeps its name. */
+/** A stage or baseline in words. */
 export function stageWords(stage: string): string {
   const key = stages[stage];
   return key ? t(key) : stage;

@@ -578,6 +578,15 @@ export const en = {
   taskSampled: 'sampled replies',
   taskPictures: 'pictures',
   taskReplyPictures: 'reply pictures',
+  attachBlind: '{name} cannot see pictures: none can be attached',
+  attachedBlind: '{name} cannot see pictures: take this one away before you send.',
+  materialMove: 'Next or previous item',
+  materialOpen: 'Open the item',
+  evaluateNow: '{names}: being measured',
+  evaluateReal: 'real pictures',
+  evaluateCopy: 'copied training pictures',
+  evaluateOther: 'another character',
+  evaluateConstant: 'constant letter',
 } as const;
 
 export type Key = keyof typeof en;

@@ -572,4 +572,13 @@ export const zhHans: Catalogue = {
   taskSampled: '采样回复',
   taskPictures: '图片',
   taskReplyPictures: '回复配图',
+  attachBlind: '{name} 看不到图片：无法附加',
+  attachedBlind: '{name} 看不到图片：发送前请移除。',
+  materialMove: '上一项或下一项',
+  materialOpen: '打开该项',
+  evaluateNow: '正在评测：{names}',
+  evaluateReal: '真实图片',
+  evaluateCopy: '复制的训练图片',
+  evaluateOther: '其他角色',
+  evaluateConstant: '固定选项',
 };

@@ -572,4 +572,13 @@ export const zhHant: Catalogue = {
   taskSampled: '取樣回覆',
   taskPictures: '圖片',
   taskReplyPictures: '回覆配圖',
+  attachBlind: '{name} 看不到圖片：無法附加',
+  attachedBlind: '{name} 看不到圖片：傳送前請移除。',
+  materialMove: '上一項或下一項',
+  materialOpen: '開啟該項',
+  evaluateNow: '正在評測：{names}',
+  evaluateReal: '真實圖片',
+  evaluateCopy: '複製的訓練圖片',
+  evaluateOther: '其他角色',
+  evaluateConstant: '固定選項',
 };
