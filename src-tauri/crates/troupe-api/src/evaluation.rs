@@ -36,7 +36,7 @@ pub use worker::evaluate;
 const STAGES: [&str; 3] = ["base", "sft", "grpo"];
 /// File that says what a run is doing.
 const PHASE_FILE: &str = "phase.json";
-/// Memory of an evaluation over the size of the base's files, measured on `mini` and rounded up.
+/// Memory of an evaluation over the size of the base's files: a guess on the safe side, not yet measured.
 const MEMORY_OVER_FILES: f64 = 3.;
 /// Seconds of loading model and pictures, and of writing the report.
 const SECS_BESIDE_ITEMS: f64 = 20.;
