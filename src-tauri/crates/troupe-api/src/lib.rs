@@ -19,6 +19,7 @@ mod memory;
 mod picture_file;
 mod prompting;
 mod recipes;
+mod refining;
 mod scene;
 mod sprites;
 mod training;

@@ -7,6 +7,7 @@ use troupe_character::{Character, checks, samples};
 use troupe_jobs::{Request, RunFolder, State, Status};
 use troupe_train::{
     events::{Control, Outcome, TrainEvent},
+    grpo::trainer::{self, GrpoJob},
     recipe::SftRecipe,
     sft::{self, SftJob},
 };
@@ -23,12 +24,53 @@ use crate::{
 
 /// What `run.toml` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct RunFile {
-    kind: String,
-    character_id: String,
-    character_name: String,
-    created_ms: f64,
-    job: SftJob,
+pub(crate) struct RunFile {
+    pub(crate) kind: String,
+    pub(crate) character_id: String,
+    pub(crate) character_name: String,
+    pub(crate) created_ms: f64,
+    pub(crate) job: Job,
+}
+
+/// What a run does. Only stage 2 names an adapter, which tells the two apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Job {
+    /// Stage 2.
+    Grpo(Box<GrpoJob>),
+    /// Stage 1.
+    Sft(Box<SftJob>),
+}
+
+impl Job {
+    fn num_steps(&self) -> usize {
+        match self {
+            Self::Grpo(job) => job.profile.epochs,
+            Self::Sft(job) => job.recipe.num_steps,
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        match self {
+            Self::Grpo(job) => job.seed,
+            Self::Sft(job) => job.seed,
+        }
+    }
+
+    fn character_dir(&self) -> &Path {
+        match self {
+            Self::Grpo(job) => &job.character_dir,
+            Self::Sft(job) => &job.character_dir,
+        }
+    }
+
+    /// Numbers of stage 1; the default for a run of stage 2.
+    fn recipe(&self) -> SftRecipe {
+        match self {
+            Self::Grpo(_) => SftRecipe::default(),
+            Self::Sft(job) => job.recipe.clone(),
+        }
+    }
 }
 
 /// An event as it is kept, with its time.
@@ -60,7 +102,22 @@ fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
 
 /// The recipe of an earlier run.
 pub(crate) fn recipe_of(run: &RunFolder) -> ApiResult<SftRecipe> {
-    Ok(run_file(run)?.job.recipe)
+    match run_file(run)?.job {
+        Job::Sft(job) => Ok(job.recipe),
+        Job::Grpo(_) => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "this run belongs to stage 2 and has no recipe of stage 1",
+            "Name a run of stage 1.",
+        )),
+    }
+}
+
+/// Creates a run's folder.
+pub(crate) fn write_run(dir: &Path, file: &RunFile) -> ApiResult<()> {
+    let text = toml::to_string_pretty(file)
+        .map_err(|e| ApiError::new(ErrorCode::Internal, format!("the run's settings: {e}"), ""))?;
+    RunFolder::create(dir, &text)?;
+    Ok(())
 }
 
 pub(crate) fn status_word(status: Status) -> String {
@@ -96,7 +153,7 @@ fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
         character_name: file.character_name,
         status: if is_queued(run) { "queued".into() } else { status_word(state.status) },
         step: state.step as u32,
-        num_steps: state.num_steps.max(file.job.recipe.num_steps) as u32,
+        num_steps: state.num_steps.max(file.job.num_steps()) as u32,
         elapsed_secs: state.elapsed_secs,
         eta_secs: state.eta_secs,
         error: state.error,
@@ -105,7 +162,7 @@ fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
 }
 
 impl Studio {
-    fn runs_dir(&self) -> PathBuf {
+    pub(crate) fn runs_dir(&self) -> PathBuf {
         self.home().join("runs")
     }
 
@@ -247,19 +304,16 @@ impl Studio {
             character_id: character.id.clone(),
             character_name: character.name.clone(),
             created_ms: now_ms(),
-            job: SftJob {
+            job: Job::Sft(Box::new(SftJob {
                 model_dir: std::path::absolute(self.model_dir())
                     .unwrap_or_else(|_| self.model_dir().into()),
                 character_dir: character.dir.clone(),
                 run_dir: dir.clone(),
                 seed: u64::from(seed),
                 recipe,
-            },
+            })),
         };
-        let text = toml::to_string_pretty(&file).map_err(|e| {
-            ApiError::new(ErrorCode::Internal, format!("the run's settings: {e}"), "")
-        })?;
-        RunFolder::create(&dir, &text)?;
+        write_run(&dir, &file)?;
         Ok(dir)
     }
 
@@ -432,8 +486,8 @@ impl Studio {
         let mut detail = RunDetail {
             run: summary(&run)?,
             checkpoints: Vec::new(),
-            recipe: (&job.recipe).into(),
-            seed: job.seed as f64,
+            recipe: (&job.recipe()).into(),
+            seed: job.seed() as f64,
             curve: Vec::new(),
             validation: Vec::new(),
             samples: Vec::new(),
@@ -507,7 +561,16 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
             detail.checkpoints.retain(|known| *known < step as u32);
             detail.checkpoints.push(step as u32);
         }
-        TrainEvent::Started { .. } | TrainEvent::Note { .. } => {}
+        TrainEvent::Group { epoch, prompt, file, .. } => {
+            let name = Path::new(&file).file_name();
+            let file = name.map(|name| name.to_string_lossy().into_owned());
+            detail.samples.push(SampleItem { step: epoch as u32, prompt, text: None, file });
+        }
+        TrainEvent::Epoch(_) => detail.phase = None,
+        TrainEvent::Started { .. }
+        | TrainEvent::Note { .. }
+        | TrainEvent::Trial(_)
+        | TrainEvent::Alarm { .. } => {}
     }
 }
 
@@ -539,7 +602,7 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
     state.error = None;
     run.set_state(&state)?;
     let mut broken = None;
-    let result = sft::run(&file.job, &mut |event| {
+    let mut hear = |event: TrainEvent| {
         state.elapsed_secs = before + started.elapsed().as_secs_f64();
         track(&mut state, &event, &first_step, started.elapsed().as_secs_f64());
         let kept = run
@@ -555,7 +618,11 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
             Some(Request::Pause) if wanted == Control::Continue => Control::Pause,
             _ => wanted,
         }
-    });
+    };
+    let result = match &file.job {
+        Job::Sft(job) => sft::run(job, &mut hear),
+        Job::Grpo(job) => trainer::run(job, &mut hear),
+    };
     state.eta_secs = None;
     let outcome = match result {
         Ok(outcome) => outcome,
@@ -611,6 +678,16 @@ fn track(
                 state.eta_secs = Some(per_step * (num_steps - step) as f64);
             }
         }
+        TrainEvent::Epoch(done) => {
+            let (step, num_steps) = (done.epoch, done.num_epochs);
+            state.step = step;
+            let (first_step, first_secs) = first.get().unwrap_or((step, now));
+            first.set(Some((first_step, first_secs)));
+            if step > first_step {
+                let per_step = (now - first_secs) / (step - first_step) as f64;
+                state.eta_secs = Some(per_step * num_steps.saturating_sub(step) as f64);
+            }
+        }
         _ => {}
     }
 }
@@ -618,7 +695,7 @@ fn track(
 /// Copies the run's adapter into the character's folder, whole or not at all.
 fn install(run: &RunFolder, file: &RunFile) -> ApiResult<()> {
     let from = run.dir().join(sft::ADAPTER);
-    let adapters = file.job.character_dir.join("adapters");
+    let adapters = file.job.character_dir().join("adapters");
     let (part, whole) = (adapters.join(format!(".part-{}", run.id())), adapters.join(run.id()));
     let copy = || -> std::io::Result<()> {
         std::fs::create_dir_all(&part)?;

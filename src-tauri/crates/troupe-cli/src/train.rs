@@ -25,6 +25,8 @@ use crate::output::Output;
 pub(crate) enum Stage {
     /// Unified-SFT: voice and looks from examples.
     Sft,
+    /// Character-GRPO: pictures that follow the prompt, from what stage 1 taught.
+    Grpo,
 }
 
 #[derive(Debug, Args)]
@@ -34,13 +36,14 @@ pub(crate) struct TrainArguments {
     /// Training stage.
     #[arg(long, value_enum, default_value_t = Stage::Sft)]
     stage: Stage,
-    /// Optimiser steps; the recipe's when absent.
+    /// Optimiser steps, for the stage grpo epochs; the recipe's when absent.
     #[arg(long)]
     steps: Option<u32>,
     /// Seed of all choices.
     #[arg(long, default_value_t = 1)]
     seed: u32,
-    /// A preset (mini, bagel-7b-24gb, bagel-7b-48gb, bagel-7b-80gb, reference) or a TOML file.
+    /// A preset (mini, bagel-7b-24gb, bagel-7b-48gb, bagel-7b-80gb, reference; for the stage grpo
+    /// mini-cpu, gpu-24gb, gpu-80gb, reference) or a TOML file.
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "like")]
     recipe: Option<String>,
     /// Take the recipe of an earlier run, by id.
@@ -62,8 +65,10 @@ pub(crate) fn train(
     arguments: &TrainArguments,
     output: &Output,
 ) -> Result<ExitCode> {
-    let Stage::Sft = arguments.stage;
     let detail = studio.character(&arguments.character)?;
+    if arguments.stage == Stage::Grpo {
+        return refine(studio, arguments, &detail.id, &detail.draft.name, output);
+    }
     let recipe = recipe(studio, arguments)?;
     if arguments.dry_run {
         let plan = studio.sft_plan(&detail.id, &recipe, arguments.seed)?;
@@ -80,18 +85,46 @@ pub(crate) fn train(
     } else {
         studio.create_run_with(&detail.id, arguments.seed, recipe)?
     };
+    work(&run, &detail.draft.name, output)
+}
+
+/// Stage 2.
+fn refine(
+    studio: &Studio,
+    arguments: &TrainArguments,
+    id: &str,
+    name: &str,
+    output: &Output,
+) -> Result<ExitCode> {
+    let epochs = arguments.steps.map(|steps| format!("epochs={steps}"));
+    let changes: Vec<String> = arguments.changes.iter().cloned().chain(epochs).collect();
+    let profile = studio.grpo_profile(arguments.recipe.as_deref(), &changes)?;
+    if arguments.dry_run {
+        let plan = studio.grpo_plan(id, &profile)?;
+        output.result(&json!({"plan": plan, "profile": profile}), || plan.to_text());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let run = if arguments.resume {
+        studio.resumable_run(id)?
+    } else {
+        studio.create_grpo_run(id, arguments.seed, profile)?
+    };
+    work(&run, name, output)
+}
+
+/// Works on a run until it ends.
+fn work(run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
     let interrupts = interrupts()?;
     if !output.json {
         output.note(&format!("run folder: {}", run.display()));
         output.note("Ctrl-C pauses after this step; a second one ends at once.");
     }
     let bar = output.progress(0);
-    let outcome = troupe_api::work(&run, &mut |event| {
+    let outcome = troupe_api::work(run, &mut |event| {
         show(event, &bar, output);
         if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
     })?;
     bar.finish_and_clear();
-    let name = &detail.draft.name;
     output.result(&json!({"type": "result", "outcome": outcome, "run": run}), || match outcome {
         Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
         Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),
@@ -172,7 +205,34 @@ pub(crate) fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Ou
         TrainEvent::Sample { step, file: Some(file), .. } => {
             bar.suspend(|| output.note(&format!("step {step}: picture {file}")));
         }
-        TrainEvent::Note { text } => bar.suspend(|| output.note(text)),
+        TrainEvent::Epoch(done) => {
+            bar.set_position(done.epoch as u64);
+            bar.suspend(|| {
+                output.note(&format!(
+                    "epoch {}: reward {:.4} ± {:.4}, {:.0} % clipped",
+                    done.epoch,
+                    done.reward.mean,
+                    done.reward.std,
+                    (done.clip_low + done.clip_high) * 100.
+                ))
+            });
+        }
+        TrainEvent::Group { epoch, prompt, file, .. } => {
+            bar.suspend(|| output.note(&format!("epoch {epoch}: {prompt}: {file}")));
+        }
+        TrainEvent::Trial(trial) => {
+            let other: String =
+                trial.independent.iter().map(|(name, x)| format!(", {name} {x:.4}")).collect();
+            bar.suspend(|| {
+                output.note(&format!(
+                    "epoch {}: kept-back prompts {:.4} ± {:.4}, diversity {:.4}{other}",
+                    trial.epoch, trial.reward, trial.reward_error, trial.diversity
+                ))
+            });
+        }
+        TrainEvent::Alarm { text, .. } | TrainEvent::Note { text } => {
+            bar.suspend(|| output.note(text))
+        }
         TrainEvent::Sample { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::Ended { .. } => {}
     }
 }

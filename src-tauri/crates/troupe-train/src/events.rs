@@ -1,6 +1,10 @@
 //! What a training run tells its watcher, and what the watcher answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::grpo::{alarm::Trial, rewards::similarity::BandShares};
 
 /// The watcher's answer to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,61 @@ pub enum SampleOutput {
     Reply,
     /// A picture.
     Picture,
+}
+
+/// A mean and its spread over pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation.
+    pub std: f64,
+}
+
+/// What an epoch of stage 2 came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EpochEvent {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub num_epochs: usize,
+    /// Weighted reward.
+    pub reward: Spread,
+    /// Mean spread within a group.
+    pub group_std: f64,
+    /// Every component.
+    pub components: BTreeMap<String, Spread>,
+    /// Where likeness to the character's pictures lay.
+    pub band: BandShares,
+    /// Share of terms clipped below.
+    pub clip_low: f64,
+    /// Share of terms clipped above.
+    pub clip_high: f64,
+    /// Standard deviation of the ratios.
+    pub ratio_std: f64,
+    /// Largest log-ratio before the first step; 0 unless drawing and learning disagree.
+    pub first_log_ratio: f64,
+    /// Half of the mean squared log-ratio.
+    pub approx_kl: f64,
+    /// Mean divergence from stage 1, where it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_kl: Option<f64>,
+    /// Mean of the objective.
+    pub loss: f64,
+    /// Mean gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Share of groups whose pictures all have the same reward.
+    pub tied_share: f64,
+    /// First step of the stochastic window.
+    pub window_start: usize,
+    /// Seconds of drawing.
+    pub rollout_secs: f64,
+    /// Seconds of scoring.
+    pub score_secs: f64,
+    /// Seconds of learning.
+    pub update_secs: f64,
 }
 
 /// One event of a run, a line of `events.jsonl`.
@@ -108,6 +167,28 @@ pub enum TrainEvent {
         step: usize,
         /// Its folder, relative to the run folder.
         file: String,
+    },
+    /// An epoch of stage 2 is done.
+    Epoch(Box<EpochEvent>),
+    /// A group of stage 2.
+    Group {
+        /// Epochs done.
+        epoch: usize,
+        /// What was drawn.
+        prompt: String,
+        /// Its pictures side by side, best first; relative to the run folder.
+        file: String,
+        /// Their rewards, in that order.
+        rewards: Vec<f64>,
+    },
+    /// A trial of stage 2 on kept-back prompts.
+    Trial(Box<Trial>),
+    /// Stage 2 ended by itself because its reward was being gamed.
+    Alarm {
+        /// Epochs done.
+        epoch: usize,
+        /// Why, in words.
+        text: String,
     },
     /// Something worth knowing, in words.
     Note {

@@ -14,6 +14,10 @@
 //! | [`advantage`] | rewards against their group |
 //! | [`loss`] | ratios, clipping, divergences |
 //! | [`update`] | optimiser steps of an epoch |
+//! | [`policy`] | the network as a policy, and stage 1 as its start |
+//! | [`judges`] | what a run's rewards and measures are made of |
+//! | [`plan`] | what a run would do |
+//! | [`trainer`] | a run, resumable to the bit |
 //! | [`alarm`] | trials with independent measures, and when to stop |
 //!
 //! Where the reference is not followed by default, and why: the window is drawn anew each epoch for
@@ -26,9 +30,14 @@
 
 pub mod advantage;
 pub mod alarm;
+pub mod judges;
 pub mod loss;
+pub mod plan;
+pub mod policy;
 pub mod profile;
 pub mod prompts;
 pub mod rewards;
 pub mod sampler;
+pub mod trainer;
+mod trial;
 pub mod update;

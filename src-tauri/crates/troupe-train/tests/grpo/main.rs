@@ -2,4 +2,5 @@
 
 mod common;
 mod learning;
+mod network;
 mod sampler;

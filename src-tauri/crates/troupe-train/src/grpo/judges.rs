@@ -1,0 +1,345 @@
+//! The frozen stage-1 model as a judge, and the rewards and measures of a run.
+
+use std::{collections::HashMap, path::Path, rc::Rc};
+
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use troupe_character::{Character, PicturePrompt, Split};
+use troupe_model::{
+    context::Context,
+    image_ops::load_picture,
+    runtime::ModelFiles,
+    runtime::{Model, ReplyRequest, TextSampling},
+    scorer::{DualEncoder, SCALE_TENSOR},
+    tokens::TextRole,
+};
+use troupe_nn::noise::{Noise, Stream};
+
+use super::{
+    policy::velocities,
+    profile::GrpoProfile,
+    rewards::{
+        Alignment, Band, Group, Rewards, Scorer, VqaForm,
+        alignment::{REFERENCE_SCALE, ScorerAlignment, gap},
+        diversity::{Distance, DiversityScorer, FeatureDistance},
+        features::{Colours, Encoder, Features, Shapes},
+        perceptual::Lpips,
+        similarity::{BandScorer, Measured, SimilarityBand, calibrate},
+        vqa::{Answerer, VqaScorer},
+    },
+};
+use crate::error::{TrainError, TrainResult};
+
+/// Times at which the flow gap is taken.
+const GAP_TIMES: [f64; 2] = [0.85, 0.6];
+/// Seed of the gap's noise, the same for every picture so that siblings compare.
+const GAP_SEED: u64 = 20_607;
+/// Most pictures of other characters that the band is calibrated against.
+const OTHERS: usize = 24;
+/// Longest answer to a question, in tokens.
+const ANSWER_TOKENS: usize = 8;
+
+/// The flow gap under the frozen stage-1 model; see [`super::rewards::alignment`].
+pub struct FlowAlignment<'a> {
+    /// The model, with stage 1's weights in place.
+    pub model: &'a Model,
+    /// Contexts by prompt text.
+    pub contexts: &'a HashMap<String, Context>,
+    /// A context that has read nothing.
+    pub empty: &'a Context,
+    /// Rows and columns of a picture's latents.
+    pub grid: (usize, usize),
+}
+
+impl Scorer for FlowAlignment<'_> {
+    fn name(&self) -> &'static str {
+        "alignment"
+    }
+
+    fn score(&self, group: &Group) -> TrainResult<Vec<f64>> {
+        let context = self.contexts.get(&group.prompt.text).ok_or_else(|| {
+            TrainError::NoData(format!("the prompt “{}” was not read", group.prompt.text))
+        })?;
+        let latents: Vec<Tensor> = group
+            .images
+            .iter()
+            .map(|image| Ok(self.model.picture_latents(image, GAP_SEED, 0)?.0))
+            .collect::<TrainResult<_>>()?;
+        let clean = Tensor::stack(&latents, 0)?; // (k, g, D)
+        let (_, g, d) = clean.dims3()?;
+        let mut sums = vec![(0., 0.); latents.len()];
+        for (slot, t) in GAP_TIMES.into_iter().enumerate() {
+            let noise = Noise::new(GAP_SEED, Stream::TrainingNoise, slot as u64)
+                .normal_tensor((1, g, d), clean.device())?;
+            let noised = clean.affine(1. - t, 0.)?.broadcast_add(&noise.affine(t, 0.)?)?;
+            let target = clean.neg()?.broadcast_add(&noise)?;
+            let loss = |context| -> TrainResult<Vec<f32>> {
+                let got = velocities(self.model, context, self.grid, &noised, t)?.detach();
+                Ok((got - &target)?.sqr()?.flatten_from(1)?.mean(1)?.to_vec1::<f32>()?)
+            };
+            for (sum, (with, without)) in
+                sums.iter_mut().zip(loss(context)?.into_iter().zip(loss(self.empty)?))
+            {
+                sum.0 += f64::from(with);
+                sum.1 += f64::from(without);
+            }
+        }
+        Ok(sums.into_iter().map(|(with, without)| gap(with, without)).collect())
+    }
+}
+
+/// The model answering questions about a picture.
+pub struct SelfAnswerer<'a>(pub &'a Model);
+
+impl Answerer for SelfAnswerer<'_> {
+    fn yes_no(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<(f64, f64)>> {
+        let (model, reader) = (self.0, self.0.reader());
+        let mut seen = Context::new();
+        reader.read_picture(&mut seen, &model.picture_for_vision(image)?)?;
+        let words = |word: [&str; 4]| -> TrainResult<Vec<usize>> {
+            let first = |w: &&str| Ok(model.tokenizer().encode(w)?.first().map(|id| *id as usize));
+            let mut ids: Vec<usize> = word
+                .iter()
+                .map(first)
+                .collect::<TrainResult<Vec<_>>>()?
+                .into_iter()
+                .flatten()
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            Ok(ids)
+        };
+        let (yes, no) =
+            (words(["yes", "Yes", " yes", " Yes"])?, words(["no", "No", " no", " No"])?);
+        let ask = |question: &String| {
+            let mut context = seen.fork()?;
+            let (ids, _) = model.tokenizer().text_block(TextRole::Prompt, question)?;
+            reader.read_text(&mut context, &ids)?;
+            let start = model.tokenizer().block_start(TextRole::Reply)?;
+            let logits = reader.next_logits(&mut context, &start)?.to_vec1::<f32>()?;
+            let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let share = |x: f32| f64::from(x - top).exp();
+            let total: f64 = logits.iter().map(|x| share(*x)).sum();
+            let of = |ids: &[usize]| ids.iter().map(|i| share(logits[*i])).sum::<f64>() / total;
+            Ok((of(&yes), of(&no)))
+        };
+        questions.iter().map(ask).collect()
+    }
+
+    fn answers(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<String>> {
+        let ask = |question: &String| {
+            let request = ReplyRequest {
+                picture: Some(image.clone()),
+                prompt: question.clone(),
+                sampling: TextSampling::greedy(),
+                max_tokens: ANSWER_TOKENS,
+            };
+            let reply = self.0.reply(&request, &mut |_| std::ops::ControlFlow::Continue(()))?;
+            Ok(reply.text.trim_end_matches('.').to_owned())
+        };
+        questions.iter().map(ask).collect()
+    }
+}
+
+/// What rewards and measures are made of, found once a run.
+pub struct Judges {
+    encoder: Option<Rc<DualEncoder>>,
+    features: Rc<dyn Features>,
+    references: Rc<[Vec<f64>]>,
+    shapes: Vec<Vec<f64>>,
+    distance: Rc<dyn Distance>,
+    /// The band in force.
+    pub band: SimilarityBand,
+    /// What stands in for what is missing, in words.
+    pub notes: Vec<String>,
+}
+
+/// Whether a base folder holds a scorer.
+///
+/// # Errors
+/// When the folder is unusable.
+pub fn has_scorer(model_dir: &Path) -> TrainResult<bool> {
+    Ok(ModelFiles::find(model_dir)?.source()?.shapes().contains_key(SCALE_TENSOR))
+}
+
+/// What stands in for judges that a base does not have, in words.
+///
+/// # Errors
+/// When the folder is unusable, or the profile insists on a scorer that is not there.
+pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<String>> {
+    let (has, reward) = (has_scorer(model_dir)?, &profile.reward);
+    let mut notes = Vec::new();
+    if reward.alignment > 0. && reward.alignment_by == Alignment::Scorer && !has {
+        return Err(TrainError::Recipe {
+            what: "reward.alignment_by".into(),
+            reason: "the base holds no scorer; set it to auto or flow".into(),
+        });
+    }
+    if reward.alignment > 0. && (!has || reward.alignment_by == Alignment::Flow) {
+        notes.push(
+            "Alignment is judged by the frozen stage-1 model's own flow (no scorer is used): how \
+             much the text helps it to explain a picture."
+                .into(),
+        );
+    }
+    if !has {
+        notes.push("Likeness is judged by colours and layout: the base holds no scorer.".into());
+    }
+    if reward.diversity > 0. && !model_dir.join(super::rewards::perceptual::LPIPS_FILE).exists() {
+        notes.push(
+            "Diversity is judged by the same features: there is no lpips.safetensors.".into(),
+        );
+    }
+    if reward.vqa > 0. {
+        notes.push("Questions are answered by the frozen stage-1 model itself.".into());
+    }
+    if reward.vqa > 0. && reward.vqa_form == VqaForm::Exact {
+        notes.push("Answers count by exact match, as the reference counts them.".into());
+    }
+    Ok(notes)
+}
+
+impl Judges {
+    /// Loads judges and calibrates the band.
+    ///
+    /// # Errors
+    /// When a file is unreadable or the character has no pictures.
+    pub fn prepare(
+        model_dir: &Path,
+        character: &Character,
+        profile: &GrpoProfile,
+    ) -> TrainResult<Self> {
+        let notes = stand_ins(model_dir, profile)?;
+        let encoder = has_scorer(model_dir)?
+            .then(|| DualEncoder::load(model_dir).map(Rc::new))
+            .transpose()?;
+        let features: Rc<dyn Features> = match &encoder {
+            Some(encoder) => Rc::new(Encoder(encoder.clone())),
+            None => Rc::new(Colours),
+        };
+        let own = own_pictures(character)?;
+        let references: Rc<[Vec<f64>]> = features.vectors(&own)?.into();
+        let reward = &profile.reward;
+        let band = match reward.band {
+            Band::Fixed => SimilarityBand {
+                low: reward.sim_low,
+                high: reward.sim_high,
+                slope: reward.sim_slope,
+            },
+            Band::Calibrated => {
+                let others = features.vectors(&others(character))?;
+                calibrate(&references, &others, reward.sim_slope)
+            }
+        };
+        let distance: Rc<dyn Distance> = match Lpips::find(model_dir)? {
+            Some(lpips) => Rc::new(lpips),
+            None => Rc::new(FeatureDistance(features.clone())),
+        };
+        let shapes = Shapes.vectors(&own)?;
+        Ok(Self { encoder, features, references, shapes, distance, band, notes })
+    }
+
+    /// The rewards of a profile, and where similarities are kept.
+    ///
+    /// # Errors
+    /// When the character has no pictures.
+    pub fn rewards<'a>(
+        &self,
+        profile: &GrpoProfile,
+        flow: FlowAlignment<'a>,
+    ) -> TrainResult<(Rewards<'a>, Measured)> {
+        let (config, model) = (&profile.reward, flow.model);
+        let mut rewards = Rewards::default();
+        match &self.encoder {
+            Some(encoder) if config.alignment_by != Alignment::Flow => {
+                let encoder = encoder.clone();
+                rewards.add(
+                    config.alignment,
+                    Box::new(ScorerAlignment { encoder, scale: REFERENCE_SCALE }),
+                );
+            }
+            _ => rewards.add(config.alignment, Box::new(flow)),
+        }
+        let vqa = VqaScorer {
+            answerer: SelfAnswerer(model),
+            form: config.vqa_form,
+            max_questions: config.max_questions,
+        };
+        rewards.add(config.vqa, Box::new(vqa));
+        let form = config.diversity_form;
+        let diversity = DiversityScorer { distance: self.distance.clone(), form };
+        rewards.add(config.diversity, Box::new(diversity));
+        let band = BandScorer::new(self.features.clone(), self.references.clone(), self.band)?;
+        let measured = band.measured();
+        rewards.add(config.similarity, Box::new(band));
+        Ok((rewards, measured))
+    }
+
+    /// Mean likeness to the character and mean distance of siblings, both by shapes, which nothing is
+    /// trained against.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn shapes_of(&self, images: &[RgbImage]) -> TrainResult<(f64, f64)> {
+        let vectors = Shapes.vectors(images)?;
+        let near = |v: &Vec<f64>| super::rewards::similarity::nearest(v, self.shapes.iter());
+        let likeness = vectors.iter().map(near).sum::<f64>() / vectors.len().max(1) as f64;
+        let matrix = FeatureDistance(Rc::new(Shapes)).matrix(images)?;
+        Ok((likeness, super::rewards::diversity::mean_pairwise(&matrix)))
+    }
+}
+
+/// The pictures that the character learned from.
+fn own_pictures(character: &Character) -> TrainResult<Vec<RgbImage>> {
+    let learned = character.pictures.iter().filter(|p| p.split != Split::Test);
+    Ok(learned.map(|p| load_picture(&character.picture_path(p))).collect::<Result<_, _>>()?)
+}
+
+/// Pictures of characters in the folders beside this one; none is an answer.
+fn others(character: &Character) -> Vec<RgbImage> {
+    let folders = character.dir.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let mut dirs: Vec<_> =
+        folders.into_iter().flatten().filter_map(|e| Some(e.ok()?.path())).collect();
+    dirs.sort_unstable();
+    let found = dirs
+        .iter()
+        .filter(|dir| **dir != character.dir)
+        .filter_map(|dir| Character::load(dir).ok())
+        .filter_map(|other| load_picture(&other.picture_path(other.pictures.first()?)).ok());
+    found.take(OTHERS).collect()
+}
+
+/// Contexts of prompts by their text.
+///
+/// # Errors
+/// When the network fails.
+pub fn contexts_by_text(
+    student: &super::policy::Student,
+    prompts: &[PicturePrompt],
+) -> TrainResult<HashMap<String, Context>> {
+    let contexts = student.contexts(prompts.iter().map(|p| p.text.as_str()))?;
+    Ok(prompts.iter().map(|p| p.text.clone()).zip(contexts).collect())
+}
+
+/// Mean flow loss on real pictures in front of their captions, with noise that is always the same.
+///
+/// # Errors
+/// When the network fails.
+pub fn real_loss(
+    model: &Model,
+    grid: (usize, usize),
+    pictures: &[(Tensor, Context)],
+) -> TrainResult<f64> {
+    let mut sum = 0.;
+    for (index, (clean, context)) in pictures.iter().enumerate() {
+        for (slot, t) in GAP_TIMES.into_iter().enumerate() {
+            let place = (index * GAP_TIMES.len() + slot) as u64;
+            let noise = Noise::new(GAP_SEED, Stream::TrainingNoise, 1000 + place)
+                .normal_tensor(clean.shape(), &Device::Cpu)?;
+            let noised = (clean.affine(1. - t, 0.)? + noise.affine(t, 0.)?)?.unsqueeze(0)?;
+            let got = velocities(model, context, grid, &noised, t)?.detach().squeeze(0)?;
+            sum += f64::from((got - (noise - clean)?)?.sqr()?.mean_all()?.to_scalar::<f32>()?);
+        }
+    }
+    Ok(sum / (pictures.len() * GAP_TIMES.len()).max(1) as f64)
+}
