@@ -63,7 +63,8 @@ fn a_paused_run_goes_on_where_it_was() {
     assert_eq!((summary.status.as_str(), summary.step), ("paused", 2));
 
     let mut steps = Vec::new();
-    let outcome = work(&studio.resumable_run(&id).unwrap(), &mut |event| {
+    assert!(studio.resumable_run(&id, "grpo").is_err(), "a run of stage 1 is none of stage 2");
+    let outcome = work(&studio.resumable_run(&id, "sft").unwrap(), &mut |event| {
         if let TrainEvent::Step { step, .. } = event {
             steps.push(*step);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     ops::ControlFlow,
-    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{
         Arc,
@@ -25,7 +24,7 @@ use crate::{
     characters::adapter_dirs,
     chat::{self, MAX_REPLY_TOKENS, random_seed},
     error::{ApiError, ApiResult, ErrorCode},
-    generate::{loading, secs_left, stumbled},
+    generate::{guarded, loading, secs_left},
     prompting,
     wire::{
         ChatSettings, CompareAnswer, CompareEvent, CompareRequest, CompareSide, DrawnPicture,
@@ -108,11 +107,7 @@ impl Studio {
 
 impl Comparison {
     fn run(mut self, slot: &mut ModelSlot) {
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| self.make(slot)));
-        let result = made.unwrap_or_else(|_| {
-            slot.unload();
-            Err(stumbled())
-        });
+        let result = guarded(slot, |slot| self.make(slot));
         self.studio.unregister(&self.id);
         (self.sink)(match result {
             Ok(()) => CompareEvent::Done,

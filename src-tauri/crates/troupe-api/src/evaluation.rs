@@ -16,7 +16,7 @@ use troupe_eval::{
     run::{RUN_FILE, RunInfo, Settings, Subject},
     workload,
 };
-use troupe_jobs::{Request, RunFolder, State, Status};
+use troupe_jobs::{Request, RunFolder, Status};
 use troupe_model::runtime::ModelFiles;
 
 use crate::{
@@ -36,7 +36,8 @@ pub use worker::evaluate;
 const STAGES: [&str; 3] = ["base", "sft", "grpo"];
 /// File that says what a run is doing.
 const PHASE_FILE: &str = "phase.json";
-/// Memory of an evaluation over the size of the base's files: a guess on the safe side, not yet measured.
+/// Memory of an evaluation over the size of the base's files: a guess on the safe side, not yet
+/// measured.
 const MEMORY_OVER_FILES: f64 = 3.;
 /// Seconds of loading model and pictures, and of writing the report.
 const SECS_BESIDE_ITEMS: f64 = 20.;
@@ -252,27 +253,8 @@ impl Studio {
     }
 
     fn spawn_evaluation(&self, run: &RunFolder) -> ApiResult<()> {
-        let Some(worker) = &self.inner.worker else {
-            let hint = "Set TROUPE_WORKER to the `troupe` program.";
-            let message = "the program that evaluates is missing";
-            return Err(ApiError::new(ErrorCode::Internal, message, hint));
-        };
         self.make_room()?;
-        // Seen as waiting at once: the process takes a moment before it says that it runs.
-        let before = run.state()?;
-        run.set_state(&State { status: Status::Waiting, error: None, ..before.clone() })?;
-        let arguments = [
-            "--home".into(),
-            self.home().into(),
-            "eval-worker".into(),
-            "--run".into(),
-            run.dir().into(),
-        ];
-        if let Err(error) = run.spawn(worker, &arguments) {
-            run.set_state(&before)?;
-            return Err(error.into());
-        }
-        Ok(())
+        self.spawn_worker(run, "eval-worker")
     }
 
     /// Asks an evaluation to end after the present item; it can go on there later.

@@ -190,13 +190,21 @@ fn check_room(needed_mb: f64, available_mb: f64, busy: &str) -> ApiResult<()> {
     ))
 }
 
+/// Does something with the model. A panic becomes an error, and the model is loaded anew afterwards:
+/// whatever state the panic left behind is not trusted.
+pub(crate) fn guarded(
+    slot: &mut ModelSlot,
+    make: impl FnOnce(&mut ModelSlot) -> ApiResult<()>,
+) -> ApiResult<()> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| make(slot))).unwrap_or_else(|_| {
+        slot.unload();
+        Err(stumbled())
+    })
+}
+
 impl Generation {
     pub(crate) fn run(mut self, slot: &mut ModelSlot) {
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| self.make(slot)));
-        let result = made.unwrap_or_else(|_| {
-            slot.unload(); // whatever state the panic left behind is not trusted
-            Err(stumbled())
-        });
+        let result = guarded(slot, |slot| self.make(slot));
         self.studio.unregister(&self.id);
         let last = match result {
             Ok(()) => match self.studio.message_by_id(&self.reply_id) {

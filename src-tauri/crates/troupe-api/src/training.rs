@@ -371,24 +371,21 @@ impl Studio {
     }
 
     fn spawn(&self, run: &RunFolder) -> ApiResult<()> {
+        self.spawn_worker(run, "train-worker")
+    }
+
+    /// Starts the process that works on a run, by a command of the `troupe` program.
+    pub(crate) fn spawn_worker(&self, run: &RunFolder, command: &str) -> ApiResult<()> {
         let Some(worker) = &self.inner.worker else {
             let hint = "Set TROUPE_WORKER to the `troupe` program.";
-            return Err(ApiError::new(
-                ErrorCode::Internal,
-                "the training program is missing",
-                hint,
-            ));
+            let message = "the program that teaches and evaluates is missing";
+            return Err(ApiError::new(ErrorCode::Internal, message, hint));
         };
         // Seen as waiting at once: the process takes a moment before it says that it runs.
         let before = run.state()?;
         run.set_state(&State { status: Status::Waiting, error: None, ..before.clone() })?;
-        let arguments = [
-            "--home".into(),
-            self.home().into(),
-            "train-worker".into(),
-            "--run".into(),
-            run.dir().into(),
-        ];
+        let arguments =
+            ["--home".into(), self.home().into(), command.into(), "--run".into(), run.dir().into()];
         if let Err(error) = run.spawn(worker, &arguments) {
             run.set_state(&before)?;
             return Err(error.into());
@@ -514,19 +511,24 @@ impl Studio {
         }
     }
 
-    /// The newest unfinished run of a character, to be resumed.
+    /// The newest unfinished run of a character and a kind (`sft`, `grpo`), to be resumed.
     ///
     /// # Errors
     /// When there is none.
-    pub fn resumable_run(&self, character_id: &str) -> ApiResult<PathBuf> {
+    pub fn resumable_run(&self, character_id: &str, kind: &str) -> ApiResult<PathBuf> {
+        let is_kind = |id: &str| {
+            let file = self.run_folder(id).and_then(|run| run_file(&run));
+            file.is_ok_and(|file| file.kind == kind)
+        };
         let resumable = |run: &RunSummary| {
             ["paused", "interrupted", "failed", "waiting"].contains(&run.status.as_str())
+                && is_kind(&run.id)
         };
         match self.list_runs(Some(character_id))?.into_iter().find(resumable) {
             Some(run) => self.run_dir(&run.id),
             None => Err(ApiError::new(
                 ErrorCode::NotFound,
-                "there is no unfinished run to resume",
+                "there is no unfinished run of this stage to resume",
                 "Start one without --resume.",
             )),
         }

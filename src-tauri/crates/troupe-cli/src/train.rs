@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use troupe_api::{ApiError, Studio};
@@ -81,7 +81,7 @@ pub(crate) fn train(
         return Ok(ExitCode::SUCCESS);
     }
     let run = if arguments.resume {
-        studio.resumable_run(&detail.id)?
+        studio.resumable_run(&detail.id, "sft")?
     } else {
         studio.create_run_with(&detail.id, arguments.seed, recipe)?
     };
@@ -96,6 +96,12 @@ fn refine(
     name: &str,
     output: &Output,
 ) -> Result<ExitCode> {
+    if arguments.like.is_some() {
+        bail!(
+            "--like takes the recipe of an earlier run of stage 1, which has none for stage 2; \
+             choose one by --recipe, and change numbers by --set"
+        )
+    }
     let epochs = arguments.steps.map(|steps| format!("epochs={steps}"));
     let changes: Vec<String> = arguments.changes.iter().cloned().chain(epochs).collect();
     let profile = studio.grpo_profile(arguments.recipe.as_deref(), &changes)?;
@@ -105,7 +111,7 @@ fn refine(
         return Ok(ExitCode::SUCCESS);
     }
     let run = if arguments.resume {
-        studio.resumable_run(id)?
+        studio.resumable_run(id, "grpo")?
     } else {
         studio.create_grpo_run(id, arguments.seed, profile)?
     };

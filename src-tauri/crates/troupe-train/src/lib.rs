@@ -25,6 +25,7 @@ pub mod init;
 pub mod plan;
 pub mod pretrain;
 pub mod recipe;
+mod record;
 pub mod sequence;
 pub mod sft;
 pub mod verdict;

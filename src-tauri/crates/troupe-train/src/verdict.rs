@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{TrainError, TrainResult};
+use crate::{error::TrainResult, record};
 
 /// One validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,16 +55,7 @@ impl Observations {
     /// # Errors
     /// When the file is unreadable.
     pub fn load(file: &Path) -> TrainResult<Self> {
-        let malformed = |reason: String| TrainError::Malformed {
-            what: "the run's validations",
-            reason,
-            path: file.into(),
-        };
-        match std::fs::read_to_string(file) {
-            Ok(text) => serde_json::from_str(&text).map_err(|e| malformed(e.to_string())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(malformed(error.to_string())),
-        }
+        record::load("the run's validations", file)
     }
 
     /// Writes them, whole or not at all.
@@ -72,14 +63,7 @@ impl Observations {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, file: &Path) -> TrainResult<()> {
-        let part = file.with_extension("part");
-        let write = || -> std::io::Result<()> {
-            std::fs::write(&part, serde_json::to_string_pretty(self).unwrap_or_default())?;
-            std::fs::File::open(&part)?.sync_all()?;
-            std::fs::rename(&part, file)
-        };
-        let what = "writing the run's validations";
-        write().map_err(|source| TrainError::Io { what, source, path: file.into() })
+        record::save("writing the run's validations", file, self)
     }
 
     /// Forgets validations after `step`, which a resumed run will make again.

@@ -5,7 +5,6 @@
 //! are answered greedily; role play is sampled on the given seed.
 
 use std::{
-    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -26,7 +25,7 @@ use crate::{
     chat::MAX_REPLY_TOKENS,
     compare::Answering,
     error::{ApiError, ApiResult, ErrorCode},
-    generate::{loading, stumbled},
+    generate::{guarded, loading},
     prompting,
     wire::{CompareAnswer, CompareEvent, DrawnPicture, SamplingPreset, TryMaterial, Trying},
 };
@@ -171,11 +170,7 @@ fn question_task(character: &Character, question: &Question, shows: bool) -> Api
 
 impl Trial {
     fn run(mut self, slot: &mut ModelSlot) {
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| self.make(slot)));
-        let result = made.unwrap_or_else(|_| {
-            slot.unload(); // whatever state the panic left behind is not trusted
-            Err(stumbled())
-        });
+        let result = guarded(slot, |slot| self.make(slot));
         self.studio.unregister(&self.id);
         (self.sink)(match result {
             Ok(()) => CompareEvent::Done,

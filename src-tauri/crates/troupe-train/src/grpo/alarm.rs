@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::profile::WatchConfig;
-use crate::error::{TrainError, TrainResult};
+use crate::{error::TrainResult, record};
 
 /// Relative fall of a measure that counts.
 const NOTABLE: f64 = 0.01;
@@ -54,16 +54,7 @@ impl Trials {
     /// # Errors
     /// When the file is unreadable.
     pub fn load(file: &Path) -> TrainResult<Self> {
-        let malformed = |reason: String| TrainError::Malformed {
-            what: "the run's trials",
-            reason,
-            path: file.into(),
-        };
-        match std::fs::read_to_string(file) {
-            Ok(text) => serde_json::from_str(&text).map_err(|e| malformed(e.to_string())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(malformed(error.to_string())),
-        }
+        record::load("the run's trials", file)
     }
 
     /// Writes them, whole or not at all.
@@ -71,14 +62,7 @@ impl Trials {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, file: &Path) -> TrainResult<()> {
-        let part = file.with_extension("part");
-        let write = || -> std::io::Result<()> {
-            std::fs::write(&part, serde_json::to_string_pretty(self).unwrap_or_default())?;
-            std::fs::File::open(&part)?.sync_all()?;
-            std::fs::rename(&part, file)
-        };
-        let what = "writing the run's trials";
-        write().map_err(|source| TrainError::Io { what, source, path: file.into() })
+        record::save("writing the run's trials", file, self)
     }
 
     /// Forgets trials after `epoch`, which a resumed run makes again.
