@@ -295,6 +295,8 @@ pub enum Kv<'a> {
     Read(&'a [&'a KvCache]),
     /// Reads one cache and appends the tokens of the pass's only block to it.
     Append(&'a mut KvCache),
+    /// Appends the tokens of each text block to the empty cache of the same number.
+    Fill(&'a mut [KvCache]),
 }
 
 /// The decoder with both experts.
@@ -456,6 +458,15 @@ impl MotLm {
         Ok(())
     }
 
+    /// As [`read`](Self::read) for several texts, one block and one empty cache each.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn read_many(&self, hidden: Hidden, layout: &Layout, caches: &mut [KvCache]) -> Result<()> {
+        self.run_layers(hidden, layout, Kv::Fill(caches), self.layers.len() - 1)?;
+        Ok(())
+    }
+
     /// Runs the layers; after layer `last_full` only keys and values are computed.
     fn run_layers(
         &self,
@@ -469,6 +480,12 @@ impl MotLm {
                 bail!("a cache takes one block at a time, got {}", layout.blocks().len())
             }
             self.prepare(cache)?;
+        }
+        if let Kv::Fill(caches) = &mut kv {
+            if layout.blocks().len() != caches.len() || layout.num_gen() > 0 {
+                bail!("{} caches for {} text blocks", caches.len(), layout.blocks().len())
+            }
+            caches.iter_mut().try_for_each(|cache| self.prepare(cache))?;
         }
         let und_rope = self.rope(&layout.und_positions())?;
         let gen_rope = self.rope(&layout.gen_positions())?;
@@ -494,6 +511,16 @@ impl MotLm {
                         |row: usize| in_sequence_order(und_qkv.as_ref(), gen_qkv.as_ref(), row);
                     cached.append(&order(1)?, &order(2)?)?;
                     (cached.keys()?, cached.values()?)
+                }
+                Kv::Fill(caches) => {
+                    let (keys, values) = (join(1)?, join(2)?);
+                    let mut start = 0;
+                    for (cache, block) in caches.iter_mut().zip(layout.blocks()) {
+                        let rows = |xs: &Tensor| xs.narrow(0, start, block.num_und);
+                        cache.layers[i].append(&rows(&keys)?, &rows(&values)?)?;
+                        start += block.num_und;
+                    }
+                    (keys, values)
                 }
             };
             if i >= last_full {

@@ -379,7 +379,7 @@ impl Model {
             let kind = quantised.and_then(|kind| kind.fitting(linear.shape().ok()?.1));
             match kind.filter(|_| is_understanding(module)) {
                 Some(kind) => linear.quantise(kind),
-                None => Ok(()),
+                None => linear.order_by_columns(),
             }
         };
         let mut network = Network::load_with(&config, &builder, &vision, prepare)?;

@@ -1,6 +1,7 @@
 //! Matrix products over strided views.
 
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// A read-only matrix view.
 #[derive(Clone, Copy)]
@@ -79,6 +80,53 @@ pub(crate) fn par_gemm(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef)
     product(out, keep, scale, a, b, Parallelism::Rayon(0));
 }
 
+/// From this many rows on, transposing the right side first costs less than reading it across.
+const MIN_TRANSPOSED_ROWS: usize = 16;
+/// Side of the squares in which a matrix is transposed: a cache line of values.
+const TILE: usize = 16;
+
+/// The transposed copy (columns, rows) of a row-major matrix (rows, columns).
+pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    assert_eq!(values.len(), rows * columns, "matrix size");
+    let mut out = vec![0f32; values.len()];
+    if out.is_empty() {
+        return out;
+    }
+    out.par_chunks_mut(TILE * rows).enumerate().for_each(|(band, out)| {
+        let first = band * TILE;
+        let width = TILE.min(columns - first);
+        let mut tile = [[0f32; TILE]; TILE];
+        for row in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - row);
+            for j in 0..height {
+                let line = &values[(row + j) * columns + first..][..width];
+                line.iter().zip(&mut tile).for_each(|(x, out)| out[j] = *x);
+            }
+            for (out, line) in out.chunks_mut(rows).zip(&tile) {
+                out[row..row + height].copy_from_slice(&line[..height]);
+            }
+        }
+    });
+    out
+}
+
+/// `out = keep · out + scale · a wᵀ` on all threads, for a whole row-major `w` (o, i).
+pub(crate) fn par_gemm_by_rows(
+    out: MatMut,
+    keep: f32,
+    scale: f32,
+    a: MatRef,
+    w: &[f32],
+    (o, i): (usize, usize),
+) {
+    if a.rows < MIN_TRANSPOSED_ROWS {
+        par_gemm(out, keep, scale, a, MatRef::rows(w, 0, o, i, i).t());
+    } else {
+        let w = transposed(w, o, i);
+        par_gemm(out, keep, scale, a, MatRef::rows(&w, 0, i, o, o));
+    }
+}
+
 fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Parallelism) {
     assert_eq!(
         (a.rows, b.columns, a.columns),
@@ -120,6 +168,36 @@ fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transposing_moves_every_value() {
+        for (rows, columns) in [(1, 1), (16, 16), (37, 50), (50, 37), (3, 0)] {
+            let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let got = transposed(&values, rows, columns);
+            for row in 0..rows {
+                for column in 0..columns {
+                    assert_eq!(got[column * rows + row], values[row * columns + column]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_by_rows_do_not_depend_on_their_way() {
+        let (o, i) = (37, 19);
+        let w: Vec<f32> = (0..o * i).map(|k| (k % 11) as f32 - 5.).collect();
+        for rows in [1, MIN_TRANSPOSED_ROWS - 1, MIN_TRANSPOSED_ROWS, 40] {
+            let a: Vec<f32> = (0..rows * i).map(|k| (k % 7) as f32 - 3.).collect();
+            let mut out = vec![1f32; rows * o];
+            let a_view = MatRef::rows(&a, 0, rows, i, i);
+            par_gemm_by_rows(MatMut::rows(&mut out, 0, rows, o, o), 1., 2., a_view, &w, (o, i));
+            for (k, got) in out.iter().enumerate() {
+                let (row, column) = (k / o, k % o);
+                let sum: f32 = (0..i).map(|j| a[row * i + j] * w[column * i + j]).sum();
+                assert_eq!(*got, 1. + 2. * sum);
+            }
+        }
+    }
 
     #[test]
     fn multiplies_strided_and_transposed_views() {

@@ -16,5 +16,6 @@ mod gemm;
 pub mod linear;
 pub mod mask;
 pub mod noise;
+mod product;
 pub mod quant;
 pub mod rope;

@@ -6,7 +6,10 @@
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::{f32_slice, is_fusable, with_slices};
+use super::{
+    exp::{exp, max, sum},
+    f32_slice, is_fusable, with_slices,
+};
 use crate::{
     gemm::{MatMut, MatRef, gemm},
     mask::{AttnMask, AttnSpan},
@@ -74,9 +77,9 @@ impl<'a> Task<'a> {
         }
         for (row, scores) in weights.chunks_mut(c).enumerate() {
             let (seen, hidden) = scores.split_at_mut(self.span.num_visible(row));
-            let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            seen.iter_mut().for_each(|x| *x = (*x - max).exp());
-            let inverse = 1. / seen.iter().sum::<f32>();
+            let max = max(seen);
+            seen.iter_mut().for_each(|x| *x = exp(*x - max));
+            let inverse = 1. / sum(seen);
             seen.iter_mut().for_each(|x| *x *= inverse);
             hidden.fill(0.);
         }

@@ -2,7 +2,10 @@
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 
-use super::{f32_slice, for_rows, is_fusable, with_slices};
+use super::{
+    exp::{exp, max, sum_exp},
+    f32_slice, for_rows, is_fusable, with_slices,
+};
 
 struct CrossEntropy {
     labels: Vec<u32>,
@@ -10,8 +13,8 @@ struct CrossEntropy {
 
 /// Largest value and log-sum-exp of a row.
 fn log_sum_exp(row: &[f32]) -> f32 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
+    let max = max(row);
+    max + sum_exp(row, max).ln()
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -39,7 +42,7 @@ impl CustomOp1 for CrossEntropy {
                 let x = &logits[i * v..(i + 1) * v];
                 let lse = log_sum_exp(x);
                 for (d, x) in row.iter_mut().zip(x) {
-                    *d = grad[i] * (x - lse).exp();
+                    *d = grad[i] * exp(x - lse);
                 }
                 row[self.labels[i] as usize] -= grad[i];
             });

@@ -2,14 +2,10 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::{f32_slice, for_rows, is_fusable, with_slices};
+use super::{exp::sigmoid, f32_slice, for_rows, is_fusable, with_slices};
 
 /// Values handled as one row of work.
 const CHUNK: usize = 1024;
-
-fn sigmoid(x: f32) -> f32 {
-    1. / (1. + (-x).exp())
-}
 
 struct SwiGlu;
 
@@ -46,18 +42,18 @@ impl CustomOp2 for SwiGlu {
         let (d_gate, d_up) = with_slices([gate, up, grad], |[gate, up, grad]| {
             let mut d_gate = vec![0f32; gate.len()];
             for_rows(&mut d_gate, CHUNK, |i, row| {
-                let at = i * CHUNK;
-                for (j, d) in row.iter_mut().enumerate() {
-                    let g = gate[at + j];
-                    let s = sigmoid(g);
-                    *d = grad[at + j] * up[at + j] * s * (1. + g * (1. - s));
+                let at = i * CHUNK..i * CHUNK + row.len();
+                let inputs = gate[at.clone()].iter().zip(&up[at.clone()]).zip(&grad[at]);
+                for (d, ((g, up), grad)) in row.iter_mut().zip(inputs) {
+                    let s = sigmoid(*g);
+                    *d = grad * up * s * (1. + g * (1. - s));
                 }
             });
             let mut d_up = vec![0f32; gate.len()];
             for_rows(&mut d_up, CHUNK, |i, row| {
-                let at = i * CHUNK;
-                for (j, d) in row.iter_mut().enumerate() {
-                    *d = grad[at + j] * gate[at + j] * sigmoid(gate[at + j]);
+                let at = i * CHUNK..i * CHUNK + row.len();
+                for (d, (g, grad)) in row.iter_mut().zip(gate[at.clone()].iter().zip(&grad[at])) {
+                    *d = grad * g * sigmoid(*g);
                 }
             });
             Ok((d_gate, d_up))

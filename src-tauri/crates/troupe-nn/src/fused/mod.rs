@@ -9,6 +9,7 @@
 mod attention;
 mod cross_entropy;
 mod elementwise;
+mod exp;
 mod norm;
 mod rope;
 

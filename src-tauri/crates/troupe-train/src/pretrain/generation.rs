@@ -114,11 +114,12 @@ impl Stage for Generation<'_> {
     fn loss(&mut self, step: usize, deck: &mut Deck) -> TrainResult<StepLoss> {
         let (job, seed) = (self.job, self.job.settings.seed);
         let chosen: Vec<usize> = (0..job.captions).filter_map(|_| deck.draw()).collect();
+        let captions: Vec<&str> =
+            chosen.iter().map(|index| self.pictures.caption(*index)).collect();
+        let contexts = read_captions(&self.model, &captions)?;
         let mut items = Vec::new();
-        for index in chosen {
-            let latents = latents(&self.model, &self.pictures.picture(index)?)?;
-            let context = read_caption(&self.model, self.pictures.caption(index))?;
-            items.push((latents, context));
+        for (index, context) in chosen.into_iter().zip(contexts) {
+            items.push((latents(&self.model, &self.pictures.picture(index)?)?, context));
         }
         let empty = Context::new();
         let mut noised = Vec::new();
@@ -141,10 +142,10 @@ impl Stage for Generation<'_> {
         let (mut sum, held) = (0., HELD.min(self.held.len()));
         for index in 0..held {
             let latents = latents(&self.model, &self.held.picture(index)?)?;
-            let context = read_caption(&self.model, self.held.caption(index))?;
+            let contexts = read_captions(&self.model, &[self.held.caption(index)])?;
             let time = (index as f64 + 0.5) / held as f64;
             let noise = Noise::new(HELD_SEED, Stream::TrainingNoise, index as u64);
-            let noised = [Noised::new(&latents, &context, time.max(0.05), noise)?];
+            let noised = [Noised::new(&latents, &contexts[0], time.max(0.05), noise)?];
             sum += f64::from(flow_loss(&self.model, &noised)?.to_scalar::<f32>()?);
         }
         let mse = Some(sum / held as f64);
@@ -191,12 +192,17 @@ fn latents(model: &Model, picture: &RgbImage) -> TrainResult<Latents> {
     Ok(model.picture_latents(picture, 0, 0)?)
 }
 
-fn read_caption(model: &Model, caption: &str) -> TrainResult<Context> {
-    let (ids, _) = model.tokenizer().text_block(TextRole::Caption, caption)?;
-    let mut context = Context::new();
-    model.reader().read_text(&mut context, &ids)?;
-    context.keep_for_drawing(model.network())?;
-    Ok(context)
+fn read_captions(model: &Model, captions: &[&str]) -> TrainResult<Vec<Context>> {
+    let ids = captions.iter().map(|caption| {
+        let (ids, _) = model.tokenizer().text_block(TextRole::Caption, caption)?;
+        Ok(ids)
+    });
+    let ids: Vec<Vec<u32>> = ids.collect::<TrainResult<_>>()?;
+    let mut contexts = model.reader().read_texts(&ids)?;
+    for context in &mut contexts {
+        context.keep_for_drawing(model.network())?;
+    }
+    Ok(contexts)
 }
 
 /// A noised picture in front of its caption, and the velocity it should show.
