@@ -19,10 +19,13 @@ const MAX_HISTORY_TURNS: usize = 6;
 /// What a model writes when it goes on with the prompt's form instead of the character's words.
 const FORM: [&str; 4] = ["\nUser Input:", "\nuser:", "\nmachine:", "\nCharacter Description:"];
 
+/// Tokens that a reply has at least: the end token is no answer.
+const MIN_REPLY_TOKENS: usize = 1;
+
 /// How tokens are chosen under a preset, and where a reply ends at the latest.
 pub(crate) fn reply_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
     let stop = FORM.iter().map(|&text| text.to_owned()).collect();
-    TextSampling { stop, ..sampling(preset, seed) }
+    TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling(preset, seed) }
 }
 
 /// How tokens are chosen under a preset.

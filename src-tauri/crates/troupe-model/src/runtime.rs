@@ -638,32 +638,35 @@ impl Model {
             reader.read_picture(&mut context, &self.picture_for_vision(picture)?)?;
         }
         reader.read_text(&mut context, &ids)?;
-        let mut stream = ReplyStream {
-            model: self,
-            stop: &request.sampling.stop,
-            state: StreamDecoder::default(),
-            text: String::new(),
-            num_tokens: 0,
-            stopped: false,
-            error: None,
-        };
-        let decoded = reader.decode(
-            &context,
-            &prefix,
-            request.max_tokens + 1,
-            &request.sampling,
-            &mut |token, _| stream.push(token, on),
-        )?;
-        if let Some(error) = stream.error {
-            return Err(error);
+        let mut sampling = request.sampling.clone();
+        for attempt in 1.. {
+            let mut stream = ReplyStream::new(self, &request.sampling.stop);
+            let decoded = reader.decode(
+                &context,
+                &prefix,
+                request.max_tokens + 1,
+                &sampling,
+                &mut |token, _| stream.push(token, on),
+            )?;
+            if let Some(error) = stream.error.take() {
+                return Err(error);
+            }
+            let finish = match (decoded.ended, decoded.stopped, stream.stopped) {
+                (_, _, true) => Finish::Stop,
+                (true, ..) => Finish::Complete,
+                (_, true, _) => Finish::Cancelled,
+                _ => Finish::MaxTokens,
+            };
+            // A sampled reply without a word says nothing to anyone: the dice are cast again.
+            let is_empty = begun.is_empty() && stream.text.trim().is_empty();
+            let may_differ = sampling.temperature > 0. && finish != Finish::Cancelled;
+            if !is_empty || !may_differ || attempt == MAX_ATTEMPTS {
+                stream.flush(on);
+                return Ok(Reply { text: stream.text, num_tokens: stream.num_tokens, finish });
+            }
+            sampling.seed = sampling.seed.wrapping_add(1 << 32); // beyond the seeds people choose
         }
-        let finish = match (decoded.ended, decoded.stopped, stream.stopped) {
-            (_, _, true) => Finish::Stop,
-            (true, ..) => Finish::Complete,
-            (_, true, _) => Finish::Cancelled,
-            _ => Finish::MaxTokens,
-        };
-        Ok(Reply { text: stream.text, num_tokens: stream.num_tokens, finish })
+        Ok(cancelled)
     }
 
     /// Draws a picture. `on` receives progress and may cancel between two steps.
@@ -783,18 +786,45 @@ pub fn load_codec(
     }
 }
 
-/// Text arriving token by token, watched for stop texts.
+/// How often a reply without a word is sampled.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Text arriving token by token, watched for stop texts. What may still become a stop text is held
+/// back, as is white space before the first word.
 struct ReplyStream<'a> {
     model: &'a Model,
     stop: &'a [String],
     state: StreamDecoder,
     text: String,
+    num_told: usize, // bytes
     num_tokens: usize,
     stopped: bool,
     error: Option<ModelError>,
 }
 
-impl ReplyStream<'_> {
+/// Bytes at the end of `text` that begin one of the texts `stop`.
+fn num_held(text: &str, stop: &[String]) -> usize {
+    let begins = |stop: &String| {
+        let lens = stop.char_indices().map(|(at, _)| at).rev();
+        lens.clone().find(|len| text.ends_with(&stop[..*len])).unwrap_or(0)
+    };
+    stop.iter().map(begins).max().unwrap_or(0)
+}
+
+impl<'a> ReplyStream<'a> {
+    fn new(model: &'a Model, stop: &'a [String]) -> Self {
+        Self {
+            model,
+            stop,
+            state: StreamDecoder::default(),
+            text: String::new(),
+            num_told: 0,
+            num_tokens: 0,
+            stopped: false,
+            error: None,
+        }
+    }
+
     fn push(
         &mut self,
         token: u32,
@@ -812,20 +842,49 @@ impl ReplyStream<'_> {
         };
         self.num_tokens += 1;
         self.text.push_str(&delta);
-        let found = self
-            .stop
-            .iter()
-            .filter(|s| !s.is_empty())
-            .filter_map(|s| self.text.find(s.as_str()))
-            .min();
-        if let Some(at) = found {
+        let stops = self.stop.iter().filter(|s| !s.is_empty());
+        if let Some(at) = stops.filter_map(|s| self.text.find(s.as_str())).min() {
             self.text.truncate(at);
             self.stopped = true;
             return ControlFlow::Break(());
         }
-        if delta.is_empty() {
+        self.tell(self.text.len() - num_held(&self.text, self.stop), on)
+    }
+
+    /// Tells what is new among the first `end` bytes.
+    fn tell(
+        &mut self,
+        end: usize,
+        on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if end <= self.num_told || self.text[..end].trim().is_empty() {
             return ControlFlow::Continue(());
         }
-        on(ReplyEvent::Text { delta: &delta })
+        let delta = &self.text[self.num_told..end];
+        self.num_told = end;
+        on(ReplyEvent::Text { delta })
+    }
+
+    /// Tells what was held back and turned out to be no stop text.
+    fn flush(&mut self, on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>) {
+        // The reply is over: there is nothing left to cancel.
+        let _ = self.tell(self.text.len(), on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_become_a_stop_text_is_held_back() {
+        let stop = ["\nUser:".to_owned(), "é!".to_owned(), String::new()];
+        let held = |text: &str| num_held(text, &stop);
+        assert_eq!(held("Hello"), 0);
+        assert_eq!(held("Hello\n"), 1);
+        assert_eq!(held("Hello\nUser"), 5);
+        assert_eq!(held("Hello\nUsed"), 0);
+        assert_eq!(held("caf\u{e9}"), 2);
+        assert_eq!(held(""), 0);
     }
 }

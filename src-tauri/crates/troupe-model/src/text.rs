@@ -24,6 +24,8 @@ pub struct TextSampling {
     pub min_p: Option<f32>,
     /// Divides the scores of tokens already produced; 1 does nothing.
     pub repetition_penalty: f32,
+    /// Fewest tokens of a reply: the end token is not chosen before them.
+    pub min_tokens: usize,
     /// Texts that end the reply.
     pub stop: Vec<String>,
     /// Seed of all choices.
@@ -39,6 +41,7 @@ impl Default for TextSampling {
             top_p: None,
             min_p: None,
             repetition_penalty: 1.,
+            min_tokens: 0,
             stop: Vec::new(),
             seed: 0,
         }
@@ -165,8 +168,14 @@ impl Reader<'_> {
         let mut next = prefix.to_vec();
         for step in 1..=max_length {
             let logits = self.next_logits(&mut context, &next)?;
-            let token =
-                sampling.choose(logits.to_vec1()?, &decoded.tokens[prefix.len()..], step as u64);
+            let produced = &decoded.tokens[prefix.len()..];
+            let mut scores = logits.to_vec1()?;
+            if produced.len() < sampling.min_tokens
+                && let Some(end) = scores.get_mut(self.special.im_end as usize)
+            {
+                *end = f32::NEG_INFINITY;
+            }
+            let token = sampling.choose(scores, produced, step as u64);
             if on(token, &logits).is_break() {
                 decoded.stopped = true;
                 break;
