@@ -100,9 +100,9 @@ impl Expert {
         let ExpertShape { num_heads: n, num_kv_heads: m, head_dim: d, eps, .. } = self.shape;
         let t = xs.dim(0)?;
         let xs = fused::rms_norm(xs, &self.input_layernorm, eps)?;
-        let mut q = self.q_proj.forward(&xs)?.reshape((t, n, d))?;
-        let mut k = self.k_proj.forward(&xs)?.reshape((t, m, d))?;
-        let v = self.v_proj.forward(&xs)?.reshape((t, m, d))?;
+        let [q, k, v] = Linear::forward_together([&self.q_proj, &self.k_proj, &self.v_proj], &xs)?;
+        let (mut q, mut k) = (q.reshape((t, n, d))?, k.reshape((t, m, d))?);
+        let v = v.reshape((t, m, d))?;
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = fused::rms_norm(&q, q_norm, eps)?;
             k = fused::rms_norm(&k, k_norm, eps)?;
@@ -117,8 +117,8 @@ impl Expert {
         let (t, n, d) = attended.dims3()?;
         let xs = (xs + self.o_proj.forward(&attended.reshape((t, n * d))?)?)?; // (t, h)
         let normed = fused::rms_norm(&xs, &self.post_attention_layernorm, self.shape.eps)?;
-        let gate = self.gate_proj.forward(&normed)?; // (t, f)
-        let up = self.up_proj.forward(&normed)?; // (t, f)
+        let both = [&self.gate_proj, &self.up_proj];
+        let [gate, up] = Linear::forward_together(both, &normed)?; // (t, f)
         xs + self.down_proj.forward(&fused::swiglu(&gate, &up)?)?
     }
 

@@ -13,6 +13,7 @@ use troupe_nn::{
     linear::Linear,
     noise::{Noise, Stream},
     quant::{QLinear, QuantKind},
+    threads::compute_here,
 };
 
 use crate::{
@@ -349,11 +350,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model folder.
+    /// Loads a model folder. The calling thread is taken for the one that will compute
+    /// ([`compute_here`]).
     ///
     /// # Errors
     /// When a file is missing, malformed, or weights and configuration disagree.
     pub fn load(dir: &Path, options: &LoadOptions) -> ModelResult<Self> {
+        compute_here();
         let files = ModelFiles::find(dir)?;
         let mut config = ModelConfig::from_dir(dir)?;
         let device = options.device.open()?;

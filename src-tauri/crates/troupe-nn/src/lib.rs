@@ -8,6 +8,7 @@
 //! | [`noise`] | counter-based random numbers |
 //! | [`quant`] | weight-only quantised linear layers |
 //! | [`rope`] | rotary tables |
+//! | [`threads`] | the pool of threads that all kernels share |
 //! | [`adamw`] | optimiser step, gradient norm, moving average |
 
 pub mod adamw;
@@ -19,3 +20,4 @@ pub mod noise;
 mod product;
 pub mod quant;
 pub mod rope;
+pub mod threads;

@@ -219,6 +219,32 @@ impl Linear {
         }
     }
 
+    /// Applies several layers to the same `xs` (t, i), giving (t, o) of each.
+    ///
+    /// # Errors
+    /// When the width of `xs` is not i.
+    pub fn forward_together<const N: usize>(
+        layers: [&Self; N],
+        xs: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let quantised = layers.map(|layer| match (&layer.weight, &layer.lora, &layer.bias) {
+            (Weight::Quantised(q), None, None) => Some(q),
+            _ => None,
+        });
+        if let Some(first) = quantised.first().copied().flatten()
+            && quantised.iter().all(Option::is_some)
+            && let Some(products) =
+                QLinear::forward_together(quantised.map(|q| q.unwrap_or(first)), xs)?
+        {
+            return Ok(products);
+        }
+        let mut products = layers.map(|_| xs.clone());
+        for (product, layer) in products.iter_mut().zip(layers) {
+            *product = layer.forward(xs)?;
+        }
+        Ok(products)
+    }
+
     /// Applies the layer to `xs` (t, i), giving (t, o).
     ///
     /// # Errors

@@ -117,6 +117,7 @@ pub fn load_trainable(
     model_dir: &Path,
     trainable: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> TrainResult<(Model, BTreeMap<String, Var>)> {
+    troupe_nn::threads::compute_here();
     let device = Device::Cpu;
     let files = ModelFiles::find(model_dir)?;
     let mut config = ModelConfig::from_dir(model_dir)?;

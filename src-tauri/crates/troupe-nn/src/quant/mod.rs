@@ -23,6 +23,8 @@ use candle_core::{
 pub use q8::BLOCK;
 use q8::Q8;
 
+use crate::fused::with_slices;
+
 /// Weights that share a super-block of Q4_K.
 pub const K_BLOCK: usize = 256;
 /// Up to this many rows the quantised weight itself is multiplied.
@@ -144,6 +146,36 @@ impl QLinear {
         self.weight.dequantise(&self.device)
     }
 
+    /// The products of the same few rows `xs` (t, i) with several weights, in one parallel section:
+    /// (t, o) of each. `None` when only one after the other is possible.
+    ///
+    /// # Errors
+    /// When a width differs.
+    pub fn forward_together<const N: usize>(
+        layers: [&Self; N],
+        xs: &Tensor,
+    ) -> Result<Option<[Tensor; N]>> {
+        let (t, i) = xs.dims2()?;
+        let is_plain = xs.device().is_cpu() && xs.dtype() == DType::F32 && !xs.track_op();
+        let mut weights = Vec::with_capacity(N);
+        for layer in layers {
+            match &layer.weight {
+                Stored::Q8(q) if q.i == i => weights.push(&**q),
+                _ => return Ok(None),
+            }
+        }
+        if !is_plain || t > MAX_QUANTISED_ROWS {
+            return Ok(None);
+        }
+        let products = with_slices([xs], |[xs]| Ok(q8::multiply(&weights, xs)))?;
+        let tensors: Result<Vec<Tensor>> = products
+            .into_iter()
+            .zip(&weights)
+            .map(|(values, q)| Tensor::from_vec(values, (t, q.o), &Device::Cpu))
+            .collect();
+        Ok(tensors?.try_into().ok())
+    }
+
     /// `xs Wᵀ` for xs (t, i), giving (t, o).
     ///
     /// # Errors
@@ -215,7 +247,7 @@ impl CustomOp1 for Forward {
         let (o, i) = self.0.shape();
         let t = xs.len() / i;
         let out = match &self.0 {
-            Stored::Q8(q) if t <= MAX_QUANTISED_ROWS => q.multiply(xs),
+            Stored::Q8(q) if t <= MAX_QUANTISED_ROWS => q8::multiply(&[&**q], xs).remove(0),
             stored => {
                 let xs = Tensor::from_slice(xs, (t, i), &Device::Cpu)?;
                 let product = match stored {
@@ -266,6 +298,27 @@ mod tests {
         assert_close(&q.forward(&x)?, &want, 0.35)?;
         let many = var(&[20, 96], 3)?;
         assert_close(&q.forward(&many)?, &many.matmul(&q.dequantize()?.t()?)?, 1e-4)
+    }
+
+    #[test]
+    fn weights_multiplied_together_give_what_each_gives_alone() -> Result<()> {
+        let layers: Vec<QLinear> = [130, 96, 7]
+            .iter()
+            .map(|rows| {
+                QLinear::quantize(var(&[*rows, 64], *rows as u64)?.as_tensor(), QuantKind::Q8_0)
+            })
+            .collect::<Result<_>>()?;
+        let all = [&layers[0], &layers[1], &layers[2]];
+        let few = var(&[3, 64], 2)?.as_tensor().detach();
+        let Some(together) = QLinear::forward_together(all, &few)? else { bail!("refused") };
+        for (layer, got) in layers.iter().zip(&together) {
+            assert_close(got, &layer.forward(&few)?, 0.)?;
+        }
+        // Many rows, and rows that a gradient flows to, go one after the other.
+        let many = var(&[MAX_QUANTISED_ROWS + 1, 64], 2)?.as_tensor().detach();
+        assert!(QLinear::forward_together(all, &many)?.is_none());
+        assert!(QLinear::forward_together(all, var(&[3, 64], 2)?.as_tensor())?.is_none());
+        Ok(())
     }
 
     #[test]

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 pub const BLOCK: usize = 32;
 /// Bytes of a stored block: a half-float scale and 32 values.
 const STORED_BLOCK: usize = 2 + BLOCK;
-/// Output features computed by one task.
-const ROWS_PER_TASK: usize = 64;
+/// Output features computed by one task, at least.
+const MIN_ROWS_PER_TASK: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Q8 {
@@ -22,13 +22,16 @@ pub(super) struct Q8 {
     pub(super) i: usize,
 }
 
+/// Adding and taking it away rounds a small number to an integer, in vector code.
+const ROUND: f32 = 12_582_912.; // 1.5 · 2²³
+
 /// Quantises one block of values; returns the scale.
 fn quantise_block(values: &[f32], out: &mut [i8]) -> f32 {
     let max = values.iter().fold(0f32, |m, x| m.max(x.abs()));
     let scale = max / 127.;
     let inverse = if scale > 0. { 1. / scale } else { 0. };
     for (q, x) in out.iter_mut().zip(values) {
-        *q = (x * inverse).round() as i8;
+        *q = ((x * inverse + ROUND) - ROUND) as i8;
     }
     scale
 }
@@ -83,30 +86,40 @@ impl Q8 {
         out
     }
 
-    /// Integer product of each row of `xs` with the weight.
-    pub(super) fn multiply(&self, xs: &[f32]) -> Vec<f32> {
-        let (o, i) = (self.o, self.i);
-        let blocks = i / BLOCK;
-        let mut out = vec![0f32; xs.len() / i * o];
+    /// Products of the rows `first..first + out.len()` with a quantised row of activations.
+    fn multiply_rows(&self, first: usize, x: &[i8], x_scales: &[f32], out: &mut [f32]) {
+        let (i, blocks) = (self.i, self.i / BLOCK);
         let kernel = dot_kernel();
-        for (x, out) in xs.chunks(i).zip(out.chunks_mut(o)) {
-            let mut quantised = vec![0i8; i];
-            let scales: Vec<f32> = quantised
-                .chunks_mut(BLOCK)
-                .zip(x.chunks(BLOCK))
-                .map(|(q, x)| quantise_block(x, q))
-                .collect();
-            out.par_chunks_mut(ROWS_PER_TASK).enumerate().for_each(|(task, out)| {
-                for (j, y) in out.iter_mut().enumerate() {
-                    let row = task * ROWS_PER_TASK + j;
-                    let weights = &self.values[row * i..(row + 1) * i];
-                    let weight_scales = &self.scales[row * blocks..(row + 1) * blocks];
-                    *y = kernel(weights, weight_scales, &quantised, &scales);
-                }
-            });
+        for (row, y) in (first..).zip(out) {
+            let weights = &self.values[row * i..(row + 1) * i];
+            *y = kernel(weights, &self.scales[row * blocks..(row + 1) * blocks], x, x_scales);
         }
-        out
     }
+}
+
+/// Integer product of each row of `xs` with each of the `weights`, which are of one width.
+pub(super) fn multiply(weights: &[&Q8], xs: &[f32]) -> Vec<Vec<f32>> {
+    let Some(i) = weights.first().map(|w| w.i) else { return Vec::new() };
+    let t = xs.len() / i;
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| vec![0f32; t * w.o]).collect();
+    let num_rows: usize = weights.iter().map(|w| w.o).sum();
+    let share = num_rows.div_ceil(2 * rayon::current_num_threads()).max(MIN_ROWS_PER_TASK);
+    for (row, x) in xs.chunks(i).enumerate() {
+        let mut quantised = vec![0i8; i];
+        let blocks = quantised.chunks_mut(BLOCK).zip(x.chunks(BLOCK));
+        let scales: Vec<f32> = blocks.map(|(q, x)| quantise_block(x, q)).collect();
+        // One parallel section for all weights: starting one costs as much as a small product.
+        let mut tasks = Vec::new();
+        for (weight, out) in weights.iter().zip(&mut outs) {
+            let out = &mut out[row * weight.o..(row + 1) * weight.o];
+            let parts = out.chunks_mut(share).enumerate();
+            tasks.extend(parts.map(|(part, out)| (weight, part * share, out)));
+        }
+        tasks.into_par_iter().with_max_len(1).for_each(|(weight, first, out)| {
+            weight.multiply_rows(first, &quantised, &scales, out);
+        });
+    }
+    outs
 }
 
 /// Dot product of two quantised rows: values, scales, values, scales.
