@@ -175,6 +175,11 @@ impl Adapter {
         let (mut a, mut b, mut weights) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
             let tensor = tensor.to_dtype(DType::F32)?;
+            if !crate::weights::is_finite(&tensor)? {
+                return Err(ModelError::Adapter(format!(
+                    "{name} holds values that are not finite; export or teach it again"
+                )));
+            }
             let bare = name.strip_prefix(PEFT_PREFIX).unwrap_or(&name);
             if let Some(module) = bare.strip_suffix(".lora_A.weight") {
                 a.insert(module.to_owned(), tensor);

@@ -338,13 +338,19 @@ impl ModelConfig {
     /// When no configuration is there, or it is malformed or contradicts itself.
     pub fn from_dir(dir: &Path) -> Result<Self, ModelError> {
         let nested = dir.join("config.json");
-        if let Ok(text) = std::fs::read_to_string(&nested)
-            && let Ok(value) = serde_json::from_str::<serde_json::Value>(&text)
-            && value.get("llm_config").is_some()
-        {
-            let config: Self = serde_json::from_value(value).map_err(|e| malformed(&nested, &e))?;
-            config.validate()?;
-            return Ok(config);
+        // The released folder has a config.json too, which is not even JSON; only its other files count.
+        let is_released = dir.join("llm_config.json").exists();
+        if let Ok(text) = std::fs::read_to_string(&nested) {
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(value) if value.get("llm_config").is_some() => {
+                    let config: Self =
+                        serde_json::from_value(value).map_err(|e| malformed(&nested, &e))?;
+                    config.validate()?;
+                    return Ok(config);
+                }
+                Err(error) if !is_released => return Err(malformed(&nested, &error)),
+                _ => {}
+            }
         }
         let config = Self::from_released(dir)?;
         config.validate()?;

@@ -336,6 +336,29 @@ fn is_language_linear(name: &str) -> bool {
     name.starts_with("language_model.") && !name.contains("embed_tokens")
 }
 
+/// Takes over the weight of a linear layer whose file stores it quantised; false when it does not. A
+/// weight of another shape is left for [`Weights::mismatch`] to report.
+///
+/// # Errors
+/// Naming the layer, when the file cannot be read or the weight is not usable.
+pub fn take_stored(
+    weights: &Weights,
+    module: &str,
+    linear: &mut Linear,
+    device: &Device,
+) -> candle_core::Result<bool> {
+    let name = format!("{module}.weight");
+    let named = |e: candle_core::Error| candle_core::Error::Msg(format!("{name}: {e}"));
+    let Some(blocks) = weights.blocks(&name, device).map_err(named)? else {
+        return Ok(false);
+    };
+    let stored = QLinear::from_stored(blocks).map_err(named)?;
+    if linear.shape()? == (stored.out_features(), stored.in_features()) {
+        linear.set_quantised(stored)?;
+    }
+    Ok(true)
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
@@ -375,9 +398,9 @@ impl Model {
         };
         let mut is_stored_quantised = false;
         let prepare = &mut |module: &str, linear: &mut Linear| {
-            if let Some(blocks) = weights.blocks(&format!("{module}.weight"), &device)? {
+            if take_stored(&weights, module, linear, &device)? {
                 is_stored_quantised = true;
-                return linear.set_quantised(QLinear::from_stored(blocks)?);
+                return Ok(());
             }
             let kind = quantised.and_then(|kind| kind.fitting(linear.shape().ok()?.1));
             match kind.filter(|_| is_understanding(module)) {
@@ -647,7 +670,7 @@ impl Model {
             let decoded = reader.decode(
                 &context,
                 &prefix,
-                request.max_tokens + 1,
+                request.max_tokens,
                 &sampling,
                 &mut |token, _| stream.push(token, on),
             )?;

@@ -342,7 +342,8 @@ fn placeholder(shape: &Shape, device: &Device) -> Result<Tensor> {
     Tensor::zeros((), DType::F32, device)?.broadcast_as(shape)
 }
 
-fn is_finite(tensor: &Tensor) -> Result<bool> {
+/// False when a value is infinite or not a number.
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     if !tensor.dtype().is_float() {
         return Ok(true);
     }

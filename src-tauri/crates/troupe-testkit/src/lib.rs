@@ -6,8 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "only tests use this crate")]
 
+mod bagel;
 mod model;
 mod rolescape;
 
+pub use bagel::BagelShape;
 pub use model::write_tiny_model;
 pub use rolescape::{dot_picture, write_rolescape};

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use troupe_model::{config::ModelConfig, unified::Network, weights::Weights};
 
 /// Special tokens, after the 256 bytes.
-const SPECIAL: [&str; 4] = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"];
+pub(crate) const SPECIAL: [&str; 4] =
+    ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"];
 /// Seed of the weights.
 const SEED: u64 = 7;
 
@@ -94,7 +95,8 @@ fn byte_char(byte: u8) -> char {
     char::from_u32(256 + before).unwrap()
 }
 
-fn tokenizer() -> Value {
+/// A tokenizer whose tokens are single bytes and the [`SPECIAL`] ones.
+pub(crate) fn tokenizer() -> Value {
     let vocab: Map<String, Value> =
         (0..=255_u8).map(|byte| (byte_char(byte).to_string(), json!(byte))).collect();
     let added: Vec<Value> = SPECIAL
