@@ -259,7 +259,7 @@ pub struct Replaced {
     norms: BTreeMap<String, Tensor>,
 }
 
-/// Attaches `adapter` to `network` and returns what was replaced.
+/// Attaches `adapter` to `network`, in the network's type, and returns what was replaced.
 ///
 /// # Errors
 /// When nothing matches, or a matched tensor has another shape.
@@ -270,13 +270,15 @@ pub fn attach(
 ) -> ModelResult<(Replaced, AdapterMatch)> {
     let mut replaced = Replaced::default();
     let mut matched = BTreeSet::new();
+    let dtype = network.dtype();
     let mut on_linear = |module: &str, linear: &mut Linear| -> candle_core::Result<()> {
         let original = linear.clone();
         let key = |part: &str| format!("{module}.{part}");
         let mut touched = false;
         if let Some(weight) = adapter.weights.get(&key("weight")) {
-            let bias = adapter.weights.get(&key("bias")).or(linear.bias()).cloned();
-            linear.set_weight(weight.clone(), bias)?;
+            let bias = adapter.weights.get(&key("bias")).or(linear.bias());
+            let bias = bias.map(|bias| bias.to_dtype(dtype)).transpose()?;
+            linear.set_weight(weight.to_dtype(dtype)?, bias)?;
             matched.insert(key("weight"));
             if adapter.weights.contains_key(&key("bias")) {
                 matched.insert(key("bias"));
@@ -284,7 +286,8 @@ pub fn attach(
             touched = true;
         }
         if let Some(lora) = adapter.loras.get(module) {
-            linear.attach(lora.clone())?;
+            let (a, b) = (lora.a.to_dtype(dtype)?, lora.b.to_dtype(dtype)?);
+            linear.attach(Lora { a, b, scale: lora.scale })?;
             matched.insert(module.to_owned());
             touched = true;
         }
@@ -299,7 +302,8 @@ pub fn attach(
                 if weight.dims() != norm.dims() {
                     candle_core::bail!("{name} is {:?}, expected {:?}", weight.dims(), norm.dims())
                 }
-                replaced.norms.insert(name.to_owned(), std::mem::replace(norm, weight.clone()));
+                let weight = weight.to_dtype(dtype)?;
+                replaced.norms.insert(name.to_owned(), std::mem::replace(norm, weight));
                 matched.insert(name.to_owned());
             }
             Ok(())
