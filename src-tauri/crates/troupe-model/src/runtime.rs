@@ -332,7 +332,7 @@ fn is_understanding(module: &str) -> bool {
 }
 
 /// Weights of linear layers that loading takes as they are stored.
-fn is_language_linear(name: &str) -> bool {
+pub fn is_language_linear(name: &str) -> bool {
     name.starts_with("language_model.") && !name.contains("embed_tokens")
 }
 

@@ -27,7 +27,7 @@ use troupe_model::{
     gguf::GgufFile,
     runtime::{
         DrawRequest, FlowSampling, Model, ModelFiles, ReplyRequest, TextSampling, has_tower,
-        load_codec,
+        is_language_linear, load_codec, take_stored,
     },
     tokens::TextTokenizer,
     unified::{LatentInput, Network},
@@ -109,7 +109,8 @@ pub(crate) fn takes_lora(module: &str, mode: Mode) -> bool {
     module.contains(".layers.") && (mode == Mode::Lora || !module.contains("_moe_gen"))
 }
 
-/// Loads a base for training: generation weights as variables, everything in f32.
+/// Loads a base for training: what `trainable` names as variables, everything in f32. Linear layers of
+/// the language model that the files store quantised and that are not trained stay quantised.
 ///
 /// # Errors
 /// When the base cannot be loaded.
@@ -127,8 +128,21 @@ pub fn load_trainable(
         TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
     let source = files.source()?;
     config.visual_und &= has_tower(&source);
-    let weights = Arc::new(source.trainable(trainable));
-    let network = Network::load(&config, &weights.builder(DType::F32, &device))?;
+    let trainable = Arc::new(trainable);
+    let (trained, left) = (trainable.clone(), trainable.clone());
+    let source = source.trainable(move |name| trained(name));
+    let weights = Arc::new(source.leave_blocks(move |n| is_language_linear(n) && !left(n)));
+    let builder = weights.builder(DType::F32, &device);
+    let mut is_quantised = false;
+    let mut network = Network::load_with(&config, &builder, &builder, &mut |module, linear| {
+        if !trainable(&format!("{module}.weight")) {
+            is_quantised |= take_stored(&weights, module, linear, &device)?;
+        }
+        Ok(())
+    })?;
+    if is_quantised {
+        network.halve_embedding()?;
+    }
     let mismatch = weights.mismatch(troupe_model::weights::is_network);
     if !mismatch.is_empty() {
         return Err(troupe_model::error::ModelError::Weights(mismatch).into());

@@ -121,7 +121,12 @@ impl Student {
             if !module.contains(".layers.") || !is_trained(module) {
                 return Ok(());
             }
-            linear.merge()?; // what stage 1 taught this layer
+            // What stage 1 taught this layer becomes part of its weight, which cannot stay quantised.
+            if linear.is_quantised() && linear.lora().is_some() {
+                let (weight, bias) = (linear.dense_weight()?, linear.bias().cloned());
+                linear.set_weight(weight, bias)?;
+            }
+            linear.merge()?;
             let (o, i) = linear.shape()?;
             let a = Noise::new(seed, Stream::Weights, index)
                 .normal_tensor((rank, i), &Device::Cpu)?
