@@ -407,11 +407,14 @@ impl Studio {
     /// When it does not exist.
     pub fn stop_run(&self, id: &str) -> ApiResult<()> {
         let run = self.run_folder(id)?;
-        if run.is_worked_on() {
+        let mut state = run.state()?;
+        // A worker that has paused may still be leaving, and reads no more requests.
+        if state.status == Status::Running
+            || (state.status == Status::Waiting && run.is_worked_on())
+        {
             return Ok(run.request(Request::Stop)?);
         }
         leave_queue(&run);
-        let mut state = run.state()?;
         state.status = Status::Stopped;
         Ok(run.set_state(&state)?)
     }
@@ -598,6 +601,9 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
     run.clear_request()?;
     let file = run_file(&run)?;
     let mut state = run.state()?;
+    if state.status == Status::Stopped {
+        return Ok(Outcome::Stopped); // between being started and this
+    }
     let started = std::time::Instant::now();
     let (before, first_step) = (state.elapsed_secs, std::cell::Cell::new(None));
     state.status = Status::Running;

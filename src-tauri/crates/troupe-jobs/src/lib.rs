@@ -134,6 +134,9 @@ pub struct WorkerLock {
     _file: File,
 }
 
+/// Most of a worker's log that becomes the reason of its failure.
+const MAX_REASON_BYTES: u64 = 2000;
+
 /// Time between two beats.
 pub const BEAT: Duration = Duration::from_secs(2);
 
@@ -389,8 +392,27 @@ impl RunFolder {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(io("starting the worker", program))?;
         // Reap the worker when it ends while this process lives; otherwise init does.
-        std::thread::spawn(move || child.wait());
+        let run = self.clone();
+        std::thread::spawn(move || {
+            if let Ok(status) = child.wait() {
+                run.note_early_end(status);
+            }
+        });
         Ok(())
+    }
+
+    /// A worker that ended before it wrote its first state has failed; without this the run would
+    /// wait for ever.
+    fn note_early_end(&self, status: std::process::ExitStatus) {
+        match self.state() {
+            Ok(state) if state.status == Status::Waiting && !self.is_worked_on() => {
+                let log = self.log_tail(MAX_REASON_BYTES);
+                let error = format!("the worker ended at once ({status}). {}", log.trim());
+                let failed = State { status: Status::Failed, error: Some(error), ..state };
+                self.set_state(&failed).unwrap_or_else(|e| tracing::warn!("{e}"));
+            }
+            _ => {}
+        }
     }
 
     /// The end of the worker's log, at most `max_bytes`.
@@ -415,6 +437,26 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("troupe-jobs-{}-{name}", std::process::id()));
         fs::remove_dir_all(&dir).ok();
         dir
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_worker_that_never_began_has_failed() -> Result<()> {
+        let run = RunFolder::create(&scratch("early"), "seed = 1\n")?;
+        let script = "echo no such base >&2; exit 3".into();
+        run.spawn(Path::new("/bin/sh"), &["-c".into(), script])?;
+        let started = SystemTime::now();
+        let state = loop {
+            let state = run.state()?;
+            let waited = started.elapsed().unwrap_or_default();
+            if state.status != Status::Waiting || waited > Duration::from_secs(60) {
+                break state;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(state.status, Status::Failed);
+        assert!(state.error.is_some_and(|e| e.contains("no such base") && e.contains('3')));
+        Ok(())
     }
 
     #[test]
