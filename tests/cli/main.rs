@@ -154,6 +154,14 @@ fn teaching_then_talking_drawing_and_asking() {
     let first = fs::read(&file).unwrap();
     succeed(&mut scratch.troupe(&draw));
     assert_eq!(first, fs::read(&file).unwrap(), "the same seed drew another picture");
+    let two = [&draw[..], &["--count", "2", "--think"]].concat();
+    succeed(&mut scratch.troupe(&two));
+    assert!(image::open(scratch.path("drawing-1.png")).is_ok());
+    assert_ne!(
+        fs::read(scratch.path("drawing-1.png")).unwrap(),
+        fs::read(scratch.path("drawing-2.png")).unwrap(),
+        "seeds count up"
+    );
 
     let picture = file.to_str().unwrap();
     let answer = ["--json", "ask", "Dot", "What is this?", "--picture", picture];

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, ops::ControlFlow};
 
 use image::RgbImage;
-use troupe_model::runtime::{DrawEvent, DrawRequest, FlowSampling, ReplyRequest, TextSampling};
+use troupe_model::runtime::{
+    DrawEvent, DrawRequest, Drawing, FlowSampling, ReplyRequest, TextSampling, Thinking,
+};
 use troupe_store::{Message, MessageState, NewMessage, Role};
 
 use crate::{
@@ -41,11 +43,26 @@ pub struct Asked {
     pub adapter_hash: Option<String>,
 }
 
+/// How to draw one-off pictures.
+#[derive(Debug, Clone, Copy)]
+pub struct DrawOptions {
+    /// Seed of the first picture; the others count up from it.
+    pub seed: u32,
+    /// Sampling steps; the model's when absent.
+    pub num_steps: Option<usize>,
+    /// Pictures, drawn together.
+    pub count: u32,
+    /// Whether the model plans in words first.
+    pub thinks: bool,
+}
+
 /// A one-off drawing.
 #[derive(Debug, Clone)]
 pub struct Drawn {
     /// The picture as PNG, with what made it in its text chunks.
     pub png: Vec<u8>,
+    /// The plan that it was drawn from, when thinking was wanted.
+    pub thoughts: Option<String>,
     /// The settings that made it.
     pub settings: FlowSampling,
     /// Hash of the base.
@@ -559,40 +576,51 @@ impl Studio {
         })
     }
 
-    /// Draws a character from a prompt as it is. `on` hears of every step.
+    /// Draws a character from a prompt as it is. `on` hears of every step of the first picture.
     ///
     /// # Errors
-    /// When the character does not exist or the model fails.
+    /// When the character does not exist, no picture is asked for, or the model fails.
     pub fn draw(
         &self,
         wanted: &str,
         prompt: &str,
-        seed: u32,
-        num_steps: Option<usize>,
+        options: DrawOptions,
         mut on: impl FnMut(usize, usize) + Send + 'static,
-    ) -> ApiResult<Drawn> {
+    ) -> ApiResult<Vec<Drawn>> {
         let entry = self.library().find(wanted)?;
         let (studio, prompt) = (self.clone(), prompt.to_owned());
         self.engine().run(move |slot| {
             let model = studio.model_for(slot, &entry.dir, &mut |_| {})?;
-            let mut flow = FlowSampling::from_defaults(&model.config().generation, u64::from(seed));
-            if let Some(steps) = num_steps {
-                flow.num_timesteps = steps + 1;
-            }
-            let request = DrawRequest { prompt: prompt.clone(), reference: None, flow };
-            let drawing = model.draw(&request, &mut |event| {
-                if let DrawEvent::Step { step, num_steps, .. } = event {
+            let request = |seed: u32| {
+                let defaults = &model.config().generation;
+                let mut flow = FlowSampling::from_defaults(defaults, u64::from(seed));
+                if let Some(steps) = options.num_steps {
+                    flow.num_timesteps = steps + 1;
+                }
+                let thinking = options.thinks.then(Thinking::default);
+                DrawRequest { thinking, ..DrawRequest::new(prompt.clone(), flow) }
+            };
+            let seeds = (0..options.count).map(|n| options.seed.wrapping_add(n));
+            let requests: Vec<DrawRequest> = seeds.map(request).collect();
+            let drawings = model.draw_many(&requests, &mut |index, event| {
+                if let DrawEvent::Step { step, num_steps, .. } = event
+                    && index == 0
+                {
                     on(step, num_steps);
                 }
                 ControlFlow::Continue(())
             })?;
-            let texts = origin_texts(&prompt, &request.flow, model);
-            Ok(Drawn {
-                png: encode_png(&drawing.image, &texts)?,
-                settings: request.flow,
-                base_hash: model.base_hash().into(),
-                adapter_hash: model.adapter_hash().map(Into::into),
-            })
+            let drawn = |(request, drawing): (DrawRequest, Drawing)| {
+                let texts = origin_texts(&request.prompt, &request.flow, model);
+                Ok(Drawn {
+                    png: encode_png(&drawing.image, &texts)?,
+                    thoughts: drawing.thoughts,
+                    settings: request.flow,
+                    base_hash: model.base_hash().into(),
+                    adapter_hash: model.adapter_hash().map(Into::into),
+                })
+            };
+            requests.into_iter().zip(drawings).map(drawn).collect()
         })
     }
 }

@@ -188,7 +188,7 @@ impl Comparison {
             response: text,
         });
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
-        let request = DrawRequest { prompt, reference: None, flow };
+        let request = DrawRequest::new(prompt, flow);
         let studio = self.studio.clone();
         self.answering(side).draw(&studio, model, character, &request, PictureKind::Chat)
     }
@@ -242,6 +242,10 @@ impl Answering<'_> {
             (self.sink)(match event {
                 DrawEvent::Prefilling { num_tokens } => {
                     started = Instant::now();
+                    let num_tokens = Some(num_tokens as u32);
+                    CompareEvent::Phase { side, kind: PhaseKind::PreparingPicture, num_tokens }
+                }
+                DrawEvent::Thinking { num_tokens } => {
                     let num_tokens = Some(num_tokens as u32);
                     CompareEvent::Phase { side, kind: PhaseKind::PreparingPicture, num_tokens }
                 }

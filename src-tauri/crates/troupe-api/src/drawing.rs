@@ -304,7 +304,7 @@ impl Job {
             Some(kept) => FlowSampling { seed, ..kept.clone() },
             None => FlowSampling::from_defaults(&model.config().generation, seed),
         };
-        let request = DrawRequest { prompt: task.prompt.clone(), reference, flow };
+        let request = DrawRequest { reference, ..DrawRequest::new(task.prompt.clone(), flow) };
         let started = Instant::now();
         let index = self.num_drawn;
         let drawing = model.draw(&request, &mut |event| {

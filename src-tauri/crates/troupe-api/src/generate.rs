@@ -388,13 +388,16 @@ impl Generation {
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
         let how = serde_json::to_string(&flow).unwrap_or_default();
         self.record_sent(model, "picture", &prompt, how)?;
-        let request = DrawRequest { prompt, reference: None, flow };
+        let request = DrawRequest::new(prompt, flow);
         let (mut started, message_id) = (Instant::now(), self.reply_id.clone());
         let drawing = model.draw(&request, &mut |event| {
             match event {
                 DrawEvent::Prefilling { num_tokens } => {
                     (self.sink)(phase(PhaseKind::PreparingPicture, Some(num_tokens)));
                     started = Instant::now();
+                }
+                DrawEvent::Thinking { num_tokens } => {
+                    (self.sink)(phase(PhaseKind::PreparingPicture, Some(num_tokens)));
                 }
                 DrawEvent::Step { step, num_steps, preview } => {
                     let preview = preview.filter(|_| step % PREVIEW_EVERY == 0).and_then(data_url);

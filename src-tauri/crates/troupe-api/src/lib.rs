@@ -39,7 +39,7 @@ use troupe_character::Library;
 use troupe_model::{runtime::LoadOptions, tokens::TextTokenizer};
 use troupe_store::Store;
 
-pub use chat::{Asked, ChatSink, Drawn};
+pub use chat::{Asked, ChatSink, DrawOptions, Drawn};
 pub use compare::CompareSink;
 pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use troupe_api::{
-    Studio,
+    DrawOptions, Studio,
     wire::{ChatEvent, MessageItem, PictureMode, SendMessage},
 };
 
@@ -55,6 +55,12 @@ pub(crate) struct DrawArguments {
     /// Sampling steps; the model's when absent.
     #[arg(long)]
     steps: Option<usize>,
+    /// Pictures to draw together, with seeds that count up; files then end in -1, -2, …
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    count: u32,
+    /// Let the model plan in words before it draws. A base that was not taught to says little.
+    #[arg(long)]
+    think: bool,
     /// File to write (PNG).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -238,18 +244,35 @@ fn without_preview(event: &ChatEvent) -> ChatEvent {
 pub(crate) fn draw(studio: &Studio, arguments: &DrawArguments, output: &Output) -> Result<()> {
     let bar = output.progress(0);
     let shown = bar.clone();
-    let DrawArguments { character, prompt, seed, steps, out } = arguments;
-    let drawn = studio.draw(character, prompt, *seed, *steps, move |step, num_steps| {
+    let DrawArguments { character, prompt, seed, steps, count, think, out } = arguments;
+    let options = DrawOptions { seed: *seed, num_steps: *steps, count: *count, thinks: *think };
+    let drawn = studio.draw(character, prompt, options, move |step, num_steps| {
         shown.set_length(num_steps as u64);
         shown.set_position(step as u64);
     })?;
     bar.finish_and_clear();
-    std::fs::write(out, &drawn.png).with_context(|| format!("writing {}", out.display()))?;
-    let result = json!({
-        "file": out, "settings": drawn.settings, "baseHash": drawn.base_hash, "adapterHash": drawn.adapter_hash,
-    });
-    output.result(&result, || out.display().to_string());
+    for (number, picture) in (1..).zip(&drawn) {
+        let file = if drawn.len() == 1 { out.clone() } else { numbered(out, number) };
+        std::fs::write(&file, &picture.png)
+            .with_context(|| format!("writing {}", file.display()))?;
+        let result = json!({
+            "file": file, "thoughts": picture.thoughts, "settings": picture.settings,
+            "baseHash": picture.base_hash, "adapterHash": picture.adapter_hash,
+        });
+        output.result(&result, || {
+            let thoughts = picture.thoughts.iter().map(|t| format!("{t}\n")).collect::<String>();
+            format!("{thoughts}{}", file.display())
+        });
+    }
     Ok(())
+}
+
+/// `picture.png` as `picture-2.png`.
+fn numbered(file: &Path, number: usize) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let extension =
+        file.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    file.with_file_name(format!("{stem}-{number}{extension}"))
 }
 
 pub(crate) fn ask(studio: &Studio, arguments: &AskArguments, output: &Output) -> Result<()> {

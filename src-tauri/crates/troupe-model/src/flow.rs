@@ -125,24 +125,55 @@ impl Reader<'_> {
         contexts: &FlowContexts,
         guidance: &Guidance,
     ) -> Result<Tensor> {
-        let mut used = vec![contexts.main];
-        if guidance.is_active() {
-            used.push(contexts.without_text);
-        }
-        if guidance.uses_image() {
-            used.push(contexts.without_image);
-        }
-        let queries: Vec<FlowQuery> =
-            used.iter().map(|context| FlowQuery { latents: latents.clone(), context }).collect();
-        let velocities = self.velocities(&queries)?;
-        match velocities.as_slice() {
-            [conditional] => Ok(conditional.clone()),
-            [conditional, without_text, rest @ ..] => {
-                guidance.combine(conditional, without_text, rest.first())
-            }
-            [] => bail!("no flow query"),
+        let guided = Guided { latents: latents.clone(), contexts: *contexts, guidance };
+        match self.guided_velocities(&[guided])?.pop() {
+            Some(velocity) => Ok(velocity),
+            None => bail!("no flow query"),
         }
     }
+
+    /// The guided velocities of several pictures, in one pass of the network.
+    ///
+    /// # Errors
+    /// As [`guided_velocity`](Self::guided_velocity).
+    pub fn guided_velocities(&self, pictures: &[Guided]) -> Result<Vec<Tensor>> {
+        let mut queries = Vec::new();
+        for picture in pictures {
+            let Guided { latents, contexts, guidance } = picture;
+            let mut ask = |context| queries.push(FlowQuery { latents: latents.clone(), context });
+            ask(contexts.main);
+            if guidance.is_active() {
+                ask(contexts.without_text);
+            }
+            if guidance.uses_image() {
+                ask(contexts.without_image);
+            }
+        }
+        let mut velocities = self.velocities(&queries)?.into_iter();
+        let combine = |picture: &Guided| {
+            let guidance = picture.guidance;
+            let Some(conditional) = velocities.next() else { bail!("no flow query") };
+            match guidance.is_active().then(|| velocities.next()).flatten() {
+                None => Ok(conditional),
+                Some(without_text) => {
+                    let without_image = guidance.uses_image().then(|| velocities.next()).flatten();
+                    guidance.combine(&conditional, &without_text, without_image.as_ref())
+                }
+            }
+        };
+        pictures.iter().map(combine).collect()
+    }
+}
+
+/// A question for a guided velocity.
+#[derive(Debug, Clone)]
+pub struct Guided<'a> {
+    /// The noised picture.
+    pub latents: LatentInput<'a>,
+    /// What it is conditioned on.
+    pub contexts: FlowContexts<'a>,
+    /// How it is guided.
+    pub guidance: &'a Guidance,
 }
 
 /// Settings of a sampling run.
@@ -362,31 +393,69 @@ impl Reader<'_> {
         noise: &Tensor,
         on: &mut dyn FnMut(&FlowProgress) -> ControlFlow<()>,
     ) -> Result<(Tensor, ControlFlow<()>)> {
-        let times = run.sampling.times();
+        let runs = [*run];
+        let (mut xs, flow) = self.sample_many(&runs, vec![noise.clone()], &mut |_, p| on(p))?;
+        match xs.pop() {
+            Some(xs) => Ok((xs, flow)),
+            None => bail!("no picture to sample"),
+        }
+    }
+
+    /// As [`sample_latents`](Self::sample_latents) for several pictures, which share every pass of
+    /// the network. Their runs share one time grid; `on` is also told which picture it is about, and
+    /// stops all.
+    ///
+    /// # Errors
+    /// When the grids differ or have fewer than two points, or the network fails.
+    pub fn sample_many(
+        &self,
+        runs: &[FlowRun],
+        noises: Vec<Tensor>,
+        on: &mut dyn FnMut(usize, &FlowProgress) -> ControlFlow<()>,
+    ) -> Result<(Vec<Tensor>, ControlFlow<()>)> {
+        let times = runs.first().map(|run| run.sampling.times()).unwrap_or_default();
+        if runs.len() != noises.len() || runs.iter().any(|run| run.sampling.times() != times) {
+            bail!("pictures drawn together need one noise each and one time grid")
+        }
         if times.len() < 2 {
             bail!("a picture needs at least 2 timesteps, got {}", times.len())
         }
-        let mut xs = noise.clone();
+        let mut all = noises;
         for (step, pair) in times.windows(2).enumerate() {
             let (t, t_next) = (pair[0], pair[1]);
-            let latents =
-                LatentInput { tokens: &xs, time: t, rows: run.rows, columns: run.columns };
-            let guidance = run.sampling.guidance_at(t);
-            let velocity = self.guided_velocity(&latents, &run.contexts, &guidance)?;
-            let clean = (&xs - velocity.affine(t, 0.)?)?;
-            xs = (&xs + velocity.affine(t_next - t, 0.)?)?;
-            let progress = FlowProgress {
-                step: step + 1,
-                num_steps: times.len() - 1,
-                time: t_next,
-                latents: &xs,
-                clean: &clean,
-            };
-            if on(&progress).is_break() {
-                return Ok((clean, ControlFlow::Break(())));
+            let guidance: Vec<Guidance> = runs.iter().map(|r| r.sampling.guidance_at(t)).collect();
+            let pictures: Vec<Guided> = runs
+                .iter()
+                .zip(&all)
+                .zip(&guidance)
+                .map(|((run, tokens), guidance)| {
+                    let (rows, columns) = (run.rows, run.columns);
+                    let latents = LatentInput { tokens, time: t, rows, columns };
+                    Guided { latents, contexts: run.contexts, guidance }
+                })
+                .collect();
+            let velocities = self.guided_velocities(&pictures)?;
+            let (mut flow, mut cleaned) = (ControlFlow::Continue(()), Vec::new());
+            for (index, velocity) in velocities.iter().enumerate() {
+                let clean = (&all[index] - velocity.affine(t, 0.)?)?;
+                all[index] = (&all[index] + velocity.affine(t_next - t, 0.)?)?;
+                let progress = FlowProgress {
+                    step: step + 1,
+                    num_steps: times.len() - 1,
+                    time: t_next,
+                    latents: &all[index],
+                    clean: &clean,
+                };
+                if on(index, &progress).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+                cleaned.push(clean);
+            }
+            if flow.is_break() {
+                return Ok((cleaned, flow));
             }
         }
-        Ok((xs, ControlFlow::Continue(())))
+        Ok((all, ControlFlow::Continue(())))
     }
 }
 

@@ -16,12 +16,14 @@
 //! | [`adapter`] | what was learned for one character, attached at run time |
 //! | [`inspect`], [`quantize`] | what a folder holds, without loading it; a smaller copy of it |
 //! | [`scorer`] | how well a picture fits a text |
+//! | [`draw`] | pictures out of a loaded model, several at a time, after thinking or at once |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
 pub mod adapter;
 pub mod autoencoder;
 pub mod config;
 pub mod context;
+pub mod draw;
 pub mod error;
 pub mod flow;
 pub mod gguf;

@@ -22,14 +22,17 @@ use crate::{
     config::{CodecKind, ModelConfig},
     context::{Context, Reader},
     error::{ModelError, ModelResult},
-    flow::{FlowContexts, FlowRun},
     gguf::GgufFile,
-    image_ops::{fit_square, normalise, resize_bicubic, to_rgb_image},
+    image_ops::{fit_square, normalise, to_rgb_image},
     tokens::{StreamDecoder, TextRole, TextTokenizer},
-    unified::{LatentInput, Network},
+    unified::Network,
     weights::{Weights, hash_files, is_network},
 };
-pub use crate::{flow::FlowSampling, text::TextSampling};
+pub use crate::{
+    draw::{DrawEvent, DrawRequest, Drawing, Thinking},
+    flow::FlowSampling,
+    text::TextSampling,
+};
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,45 +212,6 @@ pub struct Reply {
     pub text: String,
     /// Tokens produced.
     pub num_tokens: usize,
-    /// Why it ended.
-    pub finish: Finish,
-}
-
-/// A request for a picture.
-#[derive(Debug, Clone)]
-pub struct DrawRequest {
-    /// What to draw.
-    pub prompt: String,
-    /// A picture to start from (editing).
-    pub reference: Option<RgbImage>,
-    /// Sampling settings.
-    pub flow: FlowSampling,
-}
-
-/// Progress of a picture.
-#[derive(Debug)]
-pub enum DrawEvent {
-    /// The prompt is being read.
-    Prefilling {
-        /// Its tokens.
-        num_tokens: usize,
-    },
-    /// A step is done.
-    Step {
-        /// Steps done.
-        step: usize,
-        /// Steps in all.
-        num_steps: usize,
-        /// What the picture looks like so far, in low resolution, when cheap.
-        preview: Option<RgbImage>,
-    },
-}
-
-/// A finished picture.
-#[derive(Debug, Clone)]
-pub struct Drawing {
-    /// The picture; the estimate so far when cancelled.
-    pub image: RgbImage,
     /// Why it ended.
     pub finish: Finish,
 }
@@ -617,7 +581,7 @@ impl Model {
         Ok(to_rgb_image(&self.codec.decode(&latent.to_device(&self.codec_device)?)?)?)
     }
 
-    fn check_length(&self, num_tokens: usize) -> ModelResult<()> {
+    pub(crate) fn check_length(&self, num_tokens: usize) -> ModelResult<()> {
         let limit = self.config.llm_config.max_position_embeddings;
         if num_tokens > limit {
             Err(ModelError::PromptTooLong { num_tokens, limit })
@@ -694,81 +658,7 @@ impl Model {
         }
         Ok(cancelled)
     }
-
-    /// Draws a picture. `on` receives progress and may cancel between two steps.
-    ///
-    /// # Errors
-    /// When the prompt is too long, the size is impossible or the network fails.
-    pub fn draw(
-        &self,
-        request: &DrawRequest,
-        on: &mut dyn FnMut(DrawEvent) -> ControlFlow<()>,
-    ) -> ModelResult<Drawing> {
-        let (ids, _) = self.tokenizer.text_block(TextRole::Caption, &request.prompt)?;
-        self.check_length(ids.len())?;
-        let per_token = self.config.pixels_per_token();
-        let side = self.config.picture_size as u32;
-        let (mut height, mut width) = request.flow.size.unwrap_or((side, side));
-        if on(DrawEvent::Prefilling { num_tokens: ids.len() }).is_break() {
-            return Ok(Drawing { image: RgbImage::new(width, height), finish: Finish::Cancelled });
-        }
-        let reader = self.reader();
-        let mut main = Context::new();
-        if let Some(reference) = &request.reference {
-            let (tokens, rows, columns) = self.picture_latents(reference, request.flow.seed, 0)?;
-            (height, width) = ((rows * per_token) as u32, (columns * per_token) as u32);
-            let latents = LatentInput { tokens: &tokens, time: 0., rows, columns };
-            reader.read_latents(&mut main, &latents)?;
-            reader.read_picture(&mut main, &self.picture_for_vision(reference)?)?;
-        }
-        let without_text = main.fork()?;
-        reader.read_text(&mut main, &ids)?;
-        let mut without_image = Context::new();
-        if request.reference.is_some() && request.flow.cfg_img_scale > 1. {
-            reader.read_text(&mut without_image, &ids)?;
-        }
-        let without_image = if request.reference.is_none() { &main } else { &without_image };
-        let (rows, columns) = (height as usize / per_token, width as usize / per_token);
-        let limit = self.config.max_latent_size;
-        if rows == 0 || columns == 0 || rows > limit || columns > limit {
-            let (low, high) = (per_token, per_token * limit);
-            return Err(ModelError::Request(format!(
-                "a picture of {width}×{height} cannot be drawn; sides go from {low} to {high} pixels"
-            )));
-        }
-        let contexts = FlowContexts { main: &main, without_text: &without_text, without_image };
-        let run = FlowRun { contexts, sampling: &request.flow, rows, columns };
-        let shape = (rows * columns, self.config.latent_token_dim());
-        let noise = Noise::new(request.flow.seed, Stream::InitialNoise, 0)
-            .normal_tensor(shape, self.network.device())?;
-        let (latents, flow) = reader.sample_latents(&run, &noise, &mut |progress| {
-            let preview = self.preview(progress.clean, rows, columns);
-            on(DrawEvent::Step { step: progress.step, num_steps: progress.num_steps, preview })
-        })?;
-        let finish = if flow.is_break() { Finish::Cancelled } else { Finish::Complete };
-        Ok(Drawing { image: self.latents_picture(&latents, rows, columns)?, finish })
-    }
-
-    /// A cheap look at clean latents: the picture itself for the pixel codec; for the autoencoder
-    /// three latent channels in grey and tint, one pixel per latent.
-    fn preview(&self, clean: &Tensor, rows: usize, columns: usize) -> Option<RgbImage> {
-        let latent = unpatchify(clean, rows, columns, self.config.latent_patch_size).ok()?;
-        match self.codec {
-            Codec::Pixel => to_rgb_image(&latent).ok(),
-            Codec::Flux(_) => {
-                let three = latent.narrow(0, 0, 3).ok()?;
-                let peak = three.abs().ok()?.flatten_all().ok()?.max(0).ok()?;
-                let scaled = three.broadcast_div(&(peak + 1e-6).ok()?).ok()?;
-                let small = to_rgb_image(&scaled).ok()?;
-                let side = |n: u32| n as usize * PREVIEW_SCALE;
-                Some(resize_bicubic(&small, side(small.width()), side(small.height())))
-            }
-        }
-    }
 }
-
-/// Enlargement of an autoencoder's preview.
-const PREVIEW_SCALE: usize = 2;
 
 /// Loads the tokenizer of a model folder without its weights.
 ///

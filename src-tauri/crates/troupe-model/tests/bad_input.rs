@@ -236,7 +236,7 @@ fn a_prompt_longer_than_the_context_says_both_lengths() {
     assert!(matches!(error, ModelError::PromptTooLong { num_tokens: 65, limit: 64 }), "{error}");
     assert_names(&error.to_string(), &["65 tokens", "at most 64"]);
     let flow = FlowSampling::from_defaults(&model.config().generation, 1);
-    let request = DrawRequest { prompt: "a".repeat(63), reference: None, flow };
+    let request = DrawRequest::new("a".repeat(63), flow);
     let error = model.draw(&request, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_names(&error.to_string(), &["65 tokens", "at most 64"]);
 }

@@ -185,7 +185,7 @@ fn half_precision_talks_sees_and_draws() {
         let defaults = FlowSampling::from_defaults(&model.config().generation, 1);
         let flow = FlowSampling { num_timesteps: 3, ..defaults };
         let draw = |reference: Option<RgbImage>| {
-            let request = DrawRequest { prompt: "A dot".into(), reference, flow: flow.clone() };
+            let request = DrawRequest { reference, ..DrawRequest::new("A dot", flow.clone()) };
             model.draw(&request, &mut |_| ControlFlow::Continue(())).unwrap().image
         };
         assert_eq!(draw(None).dimensions(), (64, 64));

@@ -746,7 +746,7 @@ impl<'a> Run<'a> {
         std::fs::create_dir_all(&folder).map_err(io)?;
         for (index, sample) in held.chain(learned).enumerate() {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, self.job.seed);
-            let request = DrawRequest { prompt: sample.caption.clone(), reference: None, flow };
+            let request = DrawRequest::new(sample.caption.clone(), flow);
             let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
             if index < self.data.held_pictures.len().min(1) {
                 copying = self.likeness(&drawing.image, sample)?;

@@ -255,7 +255,7 @@ impl Trial {
         prompt: String,
     ) -> ApiResult<Option<DrawnPicture>> {
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
-        let request = DrawRequest { prompt, reference: None, flow };
+        let request = DrawRequest::new(prompt, flow);
         let mut answering = Answering { side, sink: &mut self.sink, cancel: &self.cancel };
         answering.draw(&self.studio, model, &self.character, &request, PictureKind::Drawing)
     }

@@ -102,7 +102,7 @@ impl Bench<'_> {
             return Ok((shown, load_rgb(&path)?));
         }
         let flow = FlowSampling::from_defaults(&self.model.config().generation, seed);
-        let request = DrawRequest { prompt: prompt.into(), reference: None, flow };
+        let request = DrawRequest::new(prompt, flow);
         let drawing = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
         let mut bytes = std::io::Cursor::new(Vec::new());
         let doing = "saving a drawn picture";

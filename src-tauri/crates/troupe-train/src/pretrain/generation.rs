@@ -157,7 +157,7 @@ impl Stage for Generation<'_> {
         for index in 0..count {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, 7);
             let prompt = self.held.caption(index as usize).to_owned();
-            let request = DrawRequest { prompt, reference: None, flow };
+            let request = DrawRequest::new(prompt, flow);
             let drawn = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
             let (x, y) = (index % SHEET_COLUMNS * size, index / SHEET_COLUMNS * 2 * size);
             image::imageops::replace(&mut sheet, &drawn.image, x.into(), y.into());
