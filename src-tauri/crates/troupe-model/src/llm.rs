@@ -15,6 +15,10 @@ use troupe_nn::{fused, linear::Linear, rope::rope_tables};
 
 use crate::{config::LlmConfig, layout::Layout};
 
+mod recompute;
+
+pub use recompute::Recompute;
+
 /// Suffix of the generation expert's module names.
 const GEN: &str = "_moe_gen";
 
@@ -438,7 +442,11 @@ impl MotLm {
     /// # Errors
     /// When the rows do not match `layout`, or `Kv::Append` meets more than one block.
     pub fn forward(&self, hidden: Hidden, layout: &Layout, kv: Kv) -> Result<Hidden> {
-        let hidden = self.run_layers(hidden, layout, kv, self.layers.len())?;
+        self.normed(self.run_layers(hidden, layout, kv, self.layers.len())?)
+    }
+
+    /// The final norms.
+    fn normed(&self, hidden: Hidden) -> Result<Hidden> {
         let eps = self.cfg.rms_norm_eps;
         let und = hidden.und.map(|xs| fused::rms_norm(&xs, &self.norm, eps)).transpose()?;
         let latent = match (hidden.latent, &self.norm_gen) {

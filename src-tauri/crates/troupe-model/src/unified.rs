@@ -12,7 +12,7 @@ use troupe_nn::linear::Linear;
 use crate::{
     config::{ModelConfig, Prediction},
     layout::Layout,
-    llm::{Hidden, Kv, LinearVisitor, MotLm, TensorVisitor, load_linear},
+    llm::{Hidden, Kv, LinearVisitor, MotLm, Recompute, TensorVisitor, load_linear},
     vit::{Connector, VisionTower, patchify_picture, sincos_table},
 };
 
@@ -108,6 +108,7 @@ pub struct Network {
     cfg: ModelConfig,
     dtype: DType,
     device: Device,
+    recompute: Option<Recompute>,
 }
 
 /// A position table from the checkpoint, or computed when the checkpoint has none.
@@ -158,7 +159,14 @@ impl Network {
             cfg: cfg.clone(),
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            recompute: None,
         })
+    }
+
+    /// From now on, passes without cache run every layer again in the backward pass; gradients that
+    /// arise there are in [`Recompute::collect`].
+    pub fn set_recompute(&mut self, recompute: Option<Recompute>) {
+        self.recompute = recompute;
     }
 
     /// The configuration it was built from.
@@ -326,7 +334,10 @@ impl Network {
     /// # Errors
     /// When rows and layout disagree.
     pub fn forward(&self, hidden: Hidden, layout: &Layout, kv: Kv) -> Result<Hidden> {
-        self.lm.forward(hidden, layout, kv)
+        match (&self.recompute, kv) {
+            (Some(recompute), Kv::None) => self.lm.forward_recomputing(hidden, layout, recompute),
+            (_, kv) => self.lm.forward(hidden, layout, kv),
+        }
     }
 
     /// The language model.

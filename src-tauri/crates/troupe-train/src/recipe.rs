@@ -82,6 +82,9 @@ pub struct SftRecipe {
     pub accumulate: usize,
     /// How often a pass goes through the samples of a kind; 1 where absent.
     pub repeats: BTreeMap<SampleKind, usize>,
+    /// Whether layers are run again for their gradients, which takes a third more time and, for large
+    /// bases, a small part of the memory. Passes behind kept conditions are not affected.
+    pub recompute: bool,
     /// Steps after which the conditions of pictures are read anew with the present understanding
     /// expert. 0 reads them in every step and lets the flow loss reach the understanding expert, as
     /// the reference does.
@@ -134,6 +137,7 @@ impl Default for SftRecipe {
             pictures: 12,
             accumulate: 1,
             repeats: BTreeMap::new(),
+            recompute: false,
             condition_refresh: 200,
             condition_dropout: 0.1,
             ce_weight: 1.,

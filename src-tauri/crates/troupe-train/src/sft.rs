@@ -25,6 +25,7 @@ use troupe_model::{
     config::ModelConfig,
     context::{Context, FlowQuery},
     gguf::GgufFile,
+    llm::Recompute,
     runtime::{
         DrawRequest, FlowSampling, Model, ModelFiles, ReplyRequest, TextSampling, has_tower,
         is_language_linear, load_codec, take_stored,
@@ -200,6 +201,7 @@ struct Run<'a> {
     text_deck: Deck,
     picture_deck: Deck,
     observations: Observations,
+    recompute: Option<Recompute>,
     conditions: HashMap<usize, Context>,
     /// Low-rank updates with which the kept conditions were read.
     condition_loras: HashMap<String, Tensor>,
@@ -281,6 +283,10 @@ impl<'a> Run<'a> {
                 recipe.gen_learning_rate
             }
         });
+        let recompute = recipe
+            .recompute
+            .then(|| Recompute::new(optimiser.vars().map(|(_, var)| var.clone()).collect()));
+        model.network_mut().set_recompute(recompute.clone());
         let average = (recipe.ema_decay > 0.).then(|| Ema::new(optimiser.vars(), recipe.ema_decay));
         let repeated = |kinds: Vec<SampleKind>| -> Vec<usize> {
             let times = |kind| recipe.repeats.get(kind).copied().unwrap_or(1);
@@ -302,6 +308,7 @@ impl<'a> Run<'a> {
             optimiser,
             text_deck: Deck::new(job.seed, 1, 0, decks.0),
             picture_deck: Deck::new(job.seed, 2, 0, decks.1),
+            recompute,
             conditions: HashMap::new(),
             condition_loras: HashMap::new(),
             step: 0,
@@ -485,7 +492,10 @@ impl<'a> Run<'a> {
         let Some(total) = weighted_sum(weighted, recipe.accumulate)? else {
             return Ok(());
         };
-        let grads = total.backward()?;
+        let mut grads = total.backward()?;
+        if let Some(recompute) = &self.recompute {
+            recompute.collect(&mut grads)?;
+        }
         sums.grads = Some(match sums.grads.take() {
             Some(before) => self.add_gradients(before, &grads)?,
             None => grads,

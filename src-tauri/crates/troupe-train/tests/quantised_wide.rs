@@ -20,6 +20,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use tempfile::TempDir;
 use troupe_model::{
     context::{Context, FlowQuery},
+    llm::Recompute,
     quantize::{Quantised, quantize},
     runtime::{DeviceChoice, LoadOptions, Model, Precision},
     tokens::TextRole,
@@ -183,6 +184,45 @@ fn updates_learn_on_four_bit_experts_that_stay_as_they_are() -> Result<()> {
     })?;
     for (after, before) in outputs(&model)?.iter().zip(&before) {
         assert_eq!(after.to_vec2::<f32>()?, before.to_vec2::<f32>()?, "the base has changed");
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_that_run_again_give_the_same_gradients() -> Result<()> {
+    let (scratch, _) = copies(QuantKind::Q4K);
+    let trained = |name: &str| name.contains("layers.1.mlp_moe_gen") || name.contains("vae2llm");
+    let (mut model, mut vars) = load_trainable(&scratch.path().join("copy"), trained).unwrap();
+    model.network_mut().visit_linears(&mut |module, linear| {
+        if linear.is_quantised() && module.contains(".layers.") {
+            let (o, i) = linear.shape()?;
+            let a = Var::from_tensor(&noise(&[2, i], vars.len() as u64)?.affine(0.05, 0.)?)?;
+            let b = Var::from_tensor(&noise(&[o, 2], vars.len() as u64 + 1)?.affine(0.05, 0.)?)?;
+            linear.attach(Lora {
+                a: a.as_tensor().clone(),
+                b: b.as_tensor().clone(),
+                scale: 1.,
+            })?;
+            vars.insert(format!("{module}.lora_A"), a);
+            vars.insert(format!("{module}.lora_B"), b);
+        }
+        Ok(())
+    })?;
+    let plain = loss(&model)?;
+    let want = plain.backward()?;
+    let recompute = Recompute::new(vars.values().cloned().collect());
+    model.network_mut().set_recompute(Some(recompute.clone()));
+    for _ in 0..2 {
+        // Twice: what was collected is not counted again.
+        let again = loss(&model)?;
+        assert_eq!(again.to_scalar::<f32>()?, plain.to_scalar::<f32>()?);
+        let mut grads = again.backward()?;
+        recompute.collect(&mut grads)?;
+        for (name, var) in &vars {
+            let (got, want) = (grads.get(var).unwrap(), want.get(var).unwrap());
+            let off = relative(got, want)?;
+            assert!(off < 1e-5, "{name}: {off:.1e}");
+        }
     }
     Ok(())
 }
