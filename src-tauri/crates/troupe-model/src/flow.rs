@@ -114,6 +114,9 @@ pub struct FlowContexts<'a> {
     pub without_image: &'a Context,
 }
 
+/// Latents of a picture from which on guidance runs its branches one after the other.
+pub const LARGE_PICTURE: usize = 1024;
+
 impl Reader<'_> {
     /// The guided velocity (rows · columns, D) of one picture, in f32.
     ///
@@ -132,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The guided velocities of several pictures, in one pass of the network.
+    /// The guided velocities of several pictures; small ones share a pass of the network.
     ///
     /// # Errors
     /// As [`guided_velocity`](Self::guided_velocity).
@@ -149,7 +152,14 @@ impl Reader<'_> {
                 ask(contexts.without_image);
             }
         }
-        let mut velocities = self.velocities(&queries)?.into_iter();
+        // Small pictures share a pass; large ones fill the processor alone, at a fraction of the memory.
+        let is_large = |query: &FlowQuery| query.latents.rows * query.latents.columns > LARGE_PICTURE;
+        let share = if queries.iter().any(is_large) { 1 } else { queries.len() };
+        let mut velocities = Vec::with_capacity(queries.len());
+        for together in queries.chunks(share.max(1)) {
+            velocities.extend(self.velocities(together)?);
+        }
+        let mut velocities = velocities.into_iter();
         let combine = |picture: &Guided| {
             let guidance = picture.guidance;
             let Some(conditional) = velocities.next() else { bail!("no flow query") };
