@@ -126,6 +126,11 @@ impl GgufFile {
         &self.path
     }
 
+    /// Whether the file holds a whole network under the checkpoint's names.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     /// Names of the tensors, in the checkpoint's vocabulary.
     pub fn names(&self) -> Vec<String> {
         self.names.keys().cloned().collect()

@@ -9,7 +9,8 @@ use crate::{
     autoencoder::AutoEncoder,
     config::{CodecKind, ModelConfig},
     error::{ModelResult, WeightMismatch},
-    runtime::ModelFiles,
+    memory::{MemoryPlan, Planner, Purpose, Workload},
+    runtime::{ModelFiles, Precision, is_language_linear},
     unified::Network,
     weights::Weights,
 };
@@ -35,18 +36,6 @@ impl PartSizes {
     }
 }
 
-/// Memory in bytes that a use would take, by precision of the weights.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MemoryEstimate {
-    /// What it is for.
-    pub purpose: &'static str,
-    /// Precision of the frozen weights.
-    pub precision: &'static str,
-    /// Bytes.
-    pub bytes: usize,
-}
-
 /// What a model folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,8 +52,10 @@ pub struct Inspection {
     pub parameters: PartSizes,
     /// Differences between files and configuration.
     pub mismatch: WeightMismatch,
-    /// Memory of each use.
-    pub memory: Vec<MemoryEstimate>,
+    /// What the plans of memory assume.
+    pub workload: Workload,
+    /// Memory of each use in each precision that it has.
+    pub memory: Vec<MemoryPlan>,
 }
 
 /// Names and shapes of all tensors that a configuration asks for, network and codec, without
@@ -99,36 +90,33 @@ fn part_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> PartSizes {
     sizes
 }
 
-/// Tokens of context that the estimates assume.
-const CONTEXT_TOKENS: usize = 4096;
-
-/// Memory of chat, LoRA fine-tuning with recomputation by layer, and GRPO of the generation expert.
-fn memory(config: &ModelConfig, sizes: &PartSizes) -> Vec<MemoryEstimate> {
-    let llm = &config.llm_config;
-    let kv_values =
-        2 * llm.num_hidden_layers * CONTEXT_TOKENS * llm.num_key_value_heads * llm.head_dim();
-    let activations = |bytes: usize| {
-        CONTEXT_TOKENS
-            * (llm.num_hidden_layers * llm.hidden_size + 4 * llm.intermediate_size)
-            * bytes
-    };
-    let lora_rank = 64;
-    let width_sum = 4 * llm.hidden_size + 3 * (llm.hidden_size + llm.intermediate_size);
-    let adapter = 2 * llm.num_hidden_layers * lora_rank * width_sum;
-    let mut estimates = Vec::new();
-    for (precision, weight_bits, value_bytes) in
-        [("f32", 32, 4), ("bf16", 16, 2), ("q8_0", 9, 2), ("q4_k", 5, 2)]
-    {
-        let weights = sizes.total() * weight_bits / 8;
-        let chat = weights + kv_values * value_bytes;
-        // An adapter value carries a master, a gradient and two moments in f32.
-        let sft = weights + activations(value_bytes) + adapter * 16;
-        let grpo = sft + kv_values * value_bytes;
-        for (purpose, bytes) in [("chat", chat), ("SFT (LoRA)", sft), ("GRPO (LoRA)", grpo)] {
-            estimates.push(MemoryEstimate { purpose, precision, bytes });
-        }
+/// How the files hold the language model's linear layers: quantised, or as loading converts them.
+pub fn stored_precision(held: &BTreeMap<String, (Vec<usize>, String)>) -> Precision {
+    let linears = held.iter().filter(|(name, _)| is_language_linear(name));
+    let types: Vec<&str> = linears.map(|(_, (_, dtype))| dtype.as_str()).collect();
+    if types.contains(&"Q4K") {
+        Precision::Q4K
+    } else if types.contains(&"Q8_0") {
+        Precision::Q8_0
+    } else {
+        Precision::F32
     }
-    estimates
+}
+
+/// Plans of every use in every precision that has it.
+pub fn memory(
+    config: &ModelConfig,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    workload: &Workload,
+) -> Vec<MemoryPlan> {
+    let planner = Planner::new(config, shapes);
+    let precisions =
+        [Precision::F32, Precision::Bf16, Precision::F16, Precision::Q8_0, Precision::Q4K];
+    [Purpose::Chat, Purpose::Sft, Purpose::Grpo]
+        .into_iter()
+        .flat_map(|purpose| precisions.map(|precision| (purpose, precision)))
+        .filter_map(|(purpose, precision)| planner.plan(purpose, precision, workload))
+        .collect()
 }
 
 /// Inspects a folder: headers are read, weights are not.
@@ -161,6 +149,7 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
         *dtypes.entry(dtype.clone()).or_insert(0) += 1;
     }
     let parameters = part_sizes(&shapes);
+    let workload = Workload::usual(&config);
     let llm = &config.llm_config;
     let architecture = format!(
         "{} layers × {} wide, {} query and {} key/value heads, vocabulary {}; vision {} layers × {}",
@@ -177,7 +166,8 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
         architecture,
         num_tensors: shapes.len(),
         dtypes,
-        memory: memory(&config, &parameters),
+        memory: memory(&config, &shapes, &workload),
+        workload,
         parameters,
         mismatch,
     })
@@ -199,11 +189,39 @@ impl std::fmt::Display for Inspection {
         }
         let types: Vec<String> = self.dtypes.iter().map(|(t, n)| format!("{t} × {n}")).collect();
         writeln!(f, "stored as {}", types.join(", "))?;
-        writeln!(f, "memory with {CONTEXT_TOKENS} tokens of context:")?;
-        for estimate in &self.memory {
-            let gb = estimate.bytes as f64 / 1e9;
-            writeln!(f, "  {:<12} {:<5} {gb:>8.2} GB", estimate.purpose, estimate.precision)?;
+        let load = &self.workload;
+        writeln!(
+            f,
+            "memory in GB, for a prompt of {} tokens and pictures of {} pixels; teaching with {} text \
+             tokens and {} picture at a time, rank {}:",
+            load.context_tokens, load.picture_size, load.text_tokens, load.pictures, load.rank
+        )?;
+        writeln!(
+            f,
+            "  {:<12} {:<5} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}",
+            "", "", "experts", "vision", "codec", "others", "working", "all", "offloaded"
+        )?;
+        for plan in &self.memory {
+            let gb = |bytes: usize| bytes as f64 / 1e9;
+            let w = &plan.weights;
+            writeln!(
+                f,
+                "  {:<12} {:<5} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>10.2}",
+                plan.purpose.label(),
+                plan.precision.label(),
+                gb(w.understanding + w.generation),
+                gb(w.vision),
+                gb(w.codec),
+                gb(w.others),
+                gb(plan.training + plan.working.max(plan.codec_working)),
+                gb(plan.bytes()),
+                gb(plan.bytes_offloaded()),
+            )?;
         }
+        writeln!(
+            f,
+            "  offloaded: without vision tower and codec, which may be kept in main memory"
+        )?;
         if self.mismatch.is_empty() {
             write!(f, "files and configuration agree")
         } else {

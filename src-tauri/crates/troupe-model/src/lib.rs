@@ -15,6 +15,7 @@
 //! | [`weights`], [`gguf`], [`tokens`], [`image_ops`] | files |
 //! | [`adapter`] | what was learned for one character, attached at run time |
 //! | [`inspect`], [`quantize`] | what a folder holds, without loading it; a smaller copy of it |
+//! | [`memory`] | how much memory a use would take |
 //! | [`scorer`] | how well a picture fits a text |
 //! | [`draw`] | pictures out of a loaded model, several at a time, after thinking or at once |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
@@ -31,6 +32,7 @@ pub mod image_ops;
 pub mod inspect;
 pub mod layout;
 pub mod llm;
+pub mod memory;
 pub mod quantize;
 pub mod runtime;
 pub mod scorer;

@@ -11,7 +11,12 @@ use std::{
     path::PathBuf,
 };
 
-use troupe_model::{config::ModelConfig, inspect::required_tensors};
+use troupe_model::{
+    config::ModelConfig,
+    inspect::{memory, required_tensors},
+    memory::{MemoryPlan, Purpose, Workload},
+    runtime::Precision,
+};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/bagel-7b")
@@ -54,4 +59,34 @@ fn its_parameters_add_up_to_the_published_sizes() {
     let required: usize =
         required_tensors(&config).unwrap().values().map(|s| s.iter().product::<usize>()).sum();
     assert_eq!(required, 14_607_260_128 + 83_819_683);
+}
+
+/// What the full-size model needs, for a prompt of 4096 tokens and pictures of 1024 pixels.
+#[test]
+fn four_bits_chat_in_12_gb_and_learn_in_24_gb() {
+    let config = ModelConfig::from_dir(&folder()).unwrap();
+    let workload = Workload::usual(&config);
+    let plans = memory(&config, &required_tensors(&config).unwrap(), &workload);
+    for plan in &plans {
+        let gb = |bytes: usize| bytes as f64 / 1e9;
+        println!(
+            "{} {}: {:.1} GB, {:.1} GB with vision tower and codec elsewhere",
+            plan.purpose.label(),
+            plan.precision.label(),
+            gb(plan.bytes()),
+            gb(plan.bytes_offloaded())
+        );
+    }
+    let find = |purpose, precision| -> &MemoryPlan {
+        plans.iter().find(|p| p.purpose == purpose && p.precision == precision).unwrap()
+    };
+    // q, o; k, v; gate, up, down of two experts in 28 layers, and the head: 4.5 bits each.
+    let layer = 2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18_944;
+    let chat = find(Purpose::Chat, Precision::Q4K);
+    let experts = chat.weights.understanding + chat.weights.generation;
+    assert_eq!(experts, (2 * 28 * layer + 152_064 * 3584) * 9 / 16);
+    assert!(chat.bytes_offloaded() < 12_000_000_000);
+    assert!(find(Purpose::Chat, Precision::Q8_0).bytes_offloaded() > 12_000_000_000);
+    assert!(find(Purpose::Sft, Precision::Q4K).bytes() < 24_000_000_000);
+    assert!(find(Purpose::Sft, Precision::Q8_0).bytes() > 24_000_000_000);
 }

@@ -9,7 +9,11 @@ use troupe_character::{
     samples::{SampleBlock, SampleKind, SampleOptions, TrainingSample, training_samples},
 };
 use troupe_model::{
-    config::ModelConfig, gguf::GgufFile, inspect::required_tensors, runtime::ModelFiles,
+    config::ModelConfig,
+    gguf::GgufFile,
+    inspect::{required_tensors, stored_precision},
+    memory::{Planner, Purpose, Workload},
+    runtime::{ModelFiles, Precision},
     tokens::TextTokenizer,
 };
 
@@ -114,10 +118,37 @@ pub fn plan(
         text_passes,
         picture_passes,
         num_trainable: sizes.trainable,
-        memory_bytes: sizes.memory(&config, recipe),
+        memory_bytes: memory(&config, &files, recipe, &sizes)?,
         minutes: sizes.seconds(&config, recipe) / 60.,
         kinds,
     })
+}
+
+/// Low-rank teaching of large bases is planned by [`Planner`], which knows quantised weights and layers
+/// that run again; everything else by what was measured on `mini`.
+fn memory(
+    config: &ModelConfig,
+    files: &ModelFiles,
+    recipe: &SftRecipe,
+    sizes: &Sizes,
+) -> TrainResult<usize> {
+    if recipe.mode != Mode::Lora || !recipe.recompute || recipe.condition_refresh > 0 {
+        return Ok(sizes.memory(config, recipe));
+    }
+    let shapes = required_tensors(config)?;
+    let workload = Workload {
+        text_tokens: recipe.text_tokens,
+        pictures: recipe.pictures,
+        rank: recipe.lora.rank,
+        recompute: true,
+        ..Workload::usual(config)
+    };
+    // A Llama-shaped GGUF is unpacked for training; only our own copies stay quantised.
+    let is_own = files.gguf.as_deref().map(GgufFile::open).transpose()?.is_some_and(|f| f.is_own());
+    let precision =
+        if is_own { stored_precision(&files.source()?.shapes()) } else { Precision::F32 };
+    let plan = Planner::new(config, &shapes).plan(Purpose::Sft, precision, &workload);
+    Ok(plan.map_or_else(|| sizes.memory(config, recipe), |plan| plan.bytes() + BYTES_BESIDE))
 }
 
 fn add(
