@@ -153,7 +153,8 @@ impl Reader<'_> {
             }
         }
         // Small pictures share a pass; large ones fill the processor alone, at a fraction of the memory.
-        let is_large = |query: &FlowQuery| query.latents.rows * query.latents.columns > LARGE_PICTURE;
+        let is_large =
+            |query: &FlowQuery| query.latents.rows * query.latents.columns > LARGE_PICTURE;
         let share = if queries.iter().any(is_large) { 1 } else { queries.len() };
         let mut velocities = Vec::with_capacity(queries.len());
         for together in queries.chunks(share.max(1)) {
