@@ -4,6 +4,7 @@ mod authoring;
 mod evaluation;
 mod gallery;
 mod material;
+mod refining;
 
 use std::path::PathBuf;
 
@@ -82,6 +83,10 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         list_runs,
         get_run,
         save_run_csv,
+        refining::refine_plan,
+        refining::start_refining,
+        refining::refine_prompts,
+        refining::save_prompts,
         gallery::gallery_page,
         gallery::set_favourite,
         gallery::set_rating,

@@ -9,4 +9,5 @@ mod evaluating;
 mod gallery;
 mod kills;
 mod material;
+mod refining;
 mod teaching;

@@ -210,6 +210,13 @@ impl Window {
         self.client.execute_async(script, vec![json!(picture)]).await.unwrap() == json!(true)
     }
 
+    /// Brings an element to the top of what is seen.
+    pub(crate) async fn scroll_to(&self, selector: &str) {
+        self.find(selector).await;
+        let script = "document.querySelector(arguments[0]).scrollIntoView({block: 'start'})";
+        self.client.execute(script, vec![json!(selector)]).await.unwrap();
+    }
+
     /// Saves a screenshot to `target/window/`.
     pub(crate) async fn shot(&self, name: &str) {
         let folder = target_dir().join("window");

@@ -9,6 +9,7 @@
 mod chat;
 mod driver;
 mod evaluate;
+mod refine;
 
 use driver::{Window, by};
 use troupe_tests::Scratch;

@@ -1,19 +1,32 @@
-//! Stage 2: plans and runs of refining.
+//! Stage 2: plans and runs of refining, and what is drawn in them.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
+use troupe_character::PicturePrompt;
 use troupe_model::{adapter::AdapterConfig, config::ModelConfig};
-use troupe_train::grpo::{
-    plan::{GrpoPlan, plan},
-    profile::GrpoProfile,
-    trainer::GrpoJob,
+use troupe_train::{
+    events::TrainEvent,
+    grpo::{
+        alarm::Trials,
+        plan::{GrpoPlan, plan},
+        profile::{GrpoProfile, PROFILES},
+        prompts,
+        trainer::GrpoJob,
+    },
 };
 
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
     now_ms,
-    training::{Job, RunFile, write_run},
+    training::{Job, RunFile, file_name, write_run},
+    wire::{
+        EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, RefineDetail, RefineNumbers,
+        RefinePlan, RunSummary, StartRefining, TrialItem,
+    },
 };
 
 impl Studio {
@@ -104,4 +117,208 @@ impl Studio {
         write_run(&dir, &file)?;
         Ok(dir)
     }
+
+    /// A profile with the numbers that a person changed.
+    fn changed_profile(
+        &self,
+        name: Option<&str>,
+        numbers: Option<&RefineNumbers>,
+    ) -> ApiResult<GrpoProfile> {
+        let profile = self.known_profile(name)?;
+        numbers.map_or(Ok(profile.clone()), |numbers| numbers.over(profile))
+    }
+
+    /// A profile of [`PROFILES`], the base's when none is named. Files are for the command line.
+    fn known_profile(&self, name: Option<&str>) -> ApiResult<GrpoProfile> {
+        if let Some(name) = name.filter(|name| PROFILES.iter().all(|(known, _)| known != name)) {
+            let message = format!("there is no profile {name}");
+            return Err(ApiError::new(ErrorCode::BadRequest, message, "Choose one of the list."));
+        }
+        self.grpo_profile(name, &[])
+    }
+
+    /// What refining a character with these numbers would take, and whether it can be.
+    ///
+    /// # Errors
+    /// When the character or the profile does not exist, or numbers make no sense together.
+    pub fn refine_plan(
+        &self,
+        wanted: &str,
+        name: Option<&str>,
+        numbers: Option<&RefineNumbers>,
+    ) -> ApiResult<RefinePlan> {
+        let usual = self.known_profile(name)?;
+        let profile = self.changed_profile(name, numbers)?;
+        let is_taught = self.stage1_adapter(wanted).is_ok();
+        let (found, problem) = match self.grpo_plan(wanted, &profile) {
+            Ok(found) => (Some(found), None),
+            Err(error) => (None, Some(error)),
+        };
+        let count = |of: fn(&GrpoPlan) -> usize| found.as_ref().map_or(0, of) as u32;
+        let amount = |of: fn(&GrpoPlan) -> f64| found.as_ref().map_or(0., of);
+        Ok(RefinePlan {
+            is_taught,
+            problem,
+            profiles: PROFILES.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            profile: self.profile_name(name, &usual)?,
+            numbers: (&profile).into(),
+            defaults: (&usual).into(),
+            num_prompts: count(|plan| plan.num_prompts),
+            num_held_out: count(|plan| plan.num_held_out),
+            is_drafted: found.as_ref().is_some_and(|plan| plan.is_drafted),
+            images_per_epoch: count(|plan| plan.images_per_epoch),
+            minutes: amount(|plan| plan.guessed_minutes),
+            memory_mb: amount(|plan| plan.guessed_memory_mb),
+            stand_ins: found.map(|plan| plan.stand_ins).unwrap_or_default(),
+        })
+    }
+
+    /// The name of a profile, also of the one that the base chose.
+    fn profile_name(&self, name: Option<&str>, profile: &GrpoProfile) -> ApiResult<String> {
+        if let Some(name) = name {
+            return Ok(name.to_owned());
+        }
+        for (known, _) in PROFILES {
+            if self.grpo_profile(Some(known), &[])? == *profile {
+                return Ok(known.to_owned());
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// Starts refining in a process of its own, by the same queue as teaching.
+    ///
+    /// # Errors
+    /// When another run is on and it shall not wait, the character has not been taught, a number is
+    /// out of range, or the process cannot be started.
+    pub fn start_refining(&self, request: &StartRefining) -> ApiResult<RunSummary> {
+        let name = request.profile.as_deref();
+        let profile = self.changed_profile(name, request.numbers.as_ref())?;
+        let create =
+            || self.create_grpo_run(&request.character_id, request.seed.unwrap_or(1), profile);
+        self.start_or_queue(request.queue, create)
+    }
+
+    /// The prompts that refining draws, with their questions: the character's own, and drafts where
+    /// those are too few.
+    ///
+    /// # Errors
+    /// When the character does not exist.
+    pub fn refine_prompts(&self, wanted: &str) -> ApiResult<Vec<PromptItem>> {
+        let character = self.library().load(wanted)?;
+        let own = character.prompts.iter().map(|prompt| PromptItem::of(prompt, false));
+        let drafts = prompts::drafts_needed(&character);
+        Ok(own.chain(drafts.iter().map(|prompt| PromptItem::of(prompt, true))).collect())
+    }
+
+    /// Saves prompts as the character's own, drafts among them too. A bundled character is copied
+    /// first; the answer names whose prompts they are now.
+    ///
+    /// # Errors
+    /// When a prompt is empty, or the character does not exist or cannot be written.
+    pub fn save_prompts(&self, wanted: &str, items: Vec<PromptItem>) -> ApiResult<String> {
+        let mut character = self.library().editable(wanted)?;
+        let old = std::mem::take(&mut character.prompts);
+        let mut old: HashMap<String, PicturePrompt> =
+            old.into_iter().map(|prompt| (prompt.id.clone(), prompt)).collect();
+        for item in items {
+            let id = item.id.clone();
+            let mut prompt = item.over(old.remove(&id))?;
+            let is_new = id.is_empty() || character.prompts.iter().any(|known| known.id == id);
+            prompt.id = if is_new { uuid::Uuid::now_v7().simple().to_string() } else { id };
+            character.prompts.push(prompt);
+        }
+        self.save_character(&character)?;
+        Ok(character.id)
+    }
+}
+
+/// What a run's events have to show. Rounds done again after a crash replace their first try.
+pub(crate) fn detail(profile: &GrpoProfile, events: &[TrainEvent]) -> RefineDetail {
+    let mut trials = Trials::default();
+    let mut shown = RefineDetail {
+        numbers: profile.into(),
+        epochs: Vec::new(),
+        trials: Vec::new(),
+        groups: Vec::new(),
+        kept: None,
+        alarm: None,
+        notes: Vec::new(),
+    };
+    for event in events {
+        match event {
+            TrainEvent::Epoch(done) => {
+                let item = EpochItem::from((**done).clone());
+                shown.epochs.retain(|known| known.epoch < item.epoch);
+                shown.epochs.push(item);
+            }
+            TrainEvent::Trial(trial) => trials.add((**trial).clone()),
+            TrainEvent::Group { epoch, prompt, file, rewards, components } => {
+                let (epoch, file) = (*epoch as u32, file_name(file).unwrap_or_default());
+                let pictures = pictures(rewards, components);
+                shown.groups.retain(|known| known.epoch < epoch);
+                shown.groups.push(GroupItem { epoch, prompt: prompt.clone(), file, pictures });
+            }
+            TrainEvent::Alarm { text, .. } => shown.alarm = Some(text.clone()),
+            TrainEvent::Note { text } if !shown.notes.contains(text) => {
+                shown.notes.push(text.clone());
+            }
+            _ => {}
+        }
+    }
+    shown.kept = trials.best(&profile.watch).map(|epoch| epoch as u32);
+    shown.trials = trials.all().iter().map(TrialItem::from).collect();
+    shown
+}
+
+fn pictures(rewards: &[f64], components: &BTreeMap<String, Vec<f64>>) -> Vec<GroupPicture> {
+    let of = |slot: usize| {
+        let named = |(name, values): (&String, &Vec<f64>)| {
+            let value = *values.get(slot)?;
+            Some(NamedValue { name: name.clone(), value, spread: None })
+        };
+        components.iter().filter_map(named).collect()
+    };
+    let picture =
+        |(slot, reward): (usize, &f64)| GroupPicture { reward: *reward, components: of(slot) };
+    rewards.iter().enumerate().map(picture).collect()
+}
+
+impl RefineDetail {
+    /// All measures as comma-separated values, one a line. The spread of a trial's reward is its
+    /// standard error, all others are standard deviations over pictures.
+    pub(crate) fn to_csv(&self) -> String {
+        let mut lines = vec!["set,epoch,measure,value,spread".to_owned()];
+        for epoch in &self.epochs {
+            let mut add = |name: &str, value: f64, spread: Option<f64>| {
+                lines.push(line("learned", epoch.epoch, name, value, spread));
+            };
+            add("reward", epoch.reward, Some(epoch.spread));
+            epoch.components.iter().for_each(|c| add(&c.name, c.value, c.spread));
+            add("kl", epoch.kl, None);
+            if let Some(kl) = epoch.reference_kl {
+                add("kl to stage 1", kl, None);
+            }
+            add("clipped", epoch.clipped, None);
+            add("too close", epoch.too_close, None);
+            add("too far", epoch.too_far, None);
+            add("gradient norm", epoch.grad_norm, None);
+        }
+        for trial in &self.trials {
+            let mut add = |name: &str, value: f64, spread: Option<f64>| {
+                lines.push(line("held_out", trial.epoch, name, value, spread));
+            };
+            add("reward", trial.reward, Some(trial.error));
+            trial.components.iter().for_each(|c| add(&c.name, c.value, None));
+            trial.independent.iter().for_each(|c| add(&c.name, c.value, None));
+            add("diversity of trials", trial.diversity, None);
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+fn line(set: &str, epoch: u32, name: &str, value: f64, spread: Option<f64>) -> String {
+    let spread = spread.map_or(String::new(), |spread| spread.to_string());
+    format!("{set},{epoch},{name},{value},{spread}")
 }

@@ -15,7 +15,7 @@ use troupe_train::{
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
-    memory, now_ms,
+    memory, now_ms, refining,
     wire::{
         CurvePoint, FindingItem, KindItem, RecipeItem, RunDetail, RunSummary, SampleItem,
         StartTraining, TrainingPlan,
@@ -151,6 +151,7 @@ fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
         id: run.id(),
         character_id: file.character_id,
         character_name: file.character_name,
+        kind: file.kind,
         status: if is_queued(run) { "queued".into() } else { status_word(state.status) },
         step: state.step as u32,
         num_steps: state.num_steps.max(file.job.num_steps()) as u32,
@@ -323,13 +324,22 @@ impl Studio {
     /// When another run is on, the character has nothing to learn from, or the process cannot be
     /// started.
     pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
-        if request.queue && self.busy_run().is_some() {
-            let run = RunFolder::open(&self.create_run(request)?)?;
+        self.start_or_queue(request.queue, || self.create_run(request))
+    }
+
+    /// Starts the run that `create` makes, or lets it wait for the one that is on.
+    pub(crate) fn start_or_queue(
+        &self,
+        queue: bool,
+        create: impl FnOnce() -> ApiResult<PathBuf>,
+    ) -> ApiResult<RunSummary> {
+        if queue && self.busy_run().is_some() {
+            let run = RunFolder::open(&create()?)?;
             crate::write_atomic(&run.dir().join(QUEUED), b"")?;
             return summary(&run);
         }
         self.refuse_when_busy()?;
-        let run = RunFolder::open(&self.create_run(request)?)?;
+        let run = RunFolder::open(&create()?)?;
         self.make_room()?;
         self.spawn(&run)?;
         summary(&run)
@@ -442,6 +452,9 @@ impl Studio {
     /// When it does not exist.
     pub fn run_csv(&self, id: &str) -> ApiResult<String> {
         let detail = self.run(id)?;
+        if let Some(refining) = &detail.refining {
+            return Ok(refining.to_csv());
+        }
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         let mut lines = vec!["set,step,text_loss,picture_loss".to_owned()];
         for (set, points) in [("train", &detail.curve), ("held_out", &detail.validation)] {
@@ -487,13 +500,18 @@ impl Studio {
             run: summary(&run)?,
             checkpoints: Vec::new(),
             recipe: (&job.recipe()).into(),
+            refining: None,
             seed: job.seed() as f64,
             curve: Vec::new(),
             validation: Vec::new(),
             samples: Vec::new(),
             phase: None,
         };
-        for RunEvents { event, .. } in events {
+        let events: Vec<TrainEvent> = events.into_iter().map(|e| e.event).collect();
+        if let Job::Grpo(job) = &job {
+            detail.refining = Some(refining::detail(&job.profile, &events));
+        }
+        for event in events {
             add_event(&mut detail, event);
         }
         Ok(detail)
@@ -538,6 +556,11 @@ impl Studio {
     }
 }
 
+/// The name at the end of a path that an event tells.
+pub(crate) fn file_name(path: &str) -> Option<String> {
+    Some(Path::new(path).file_name()?.to_string_lossy().into_owned())
+}
+
 /// Folds an event into what a window shows. Steps done again after a crash replace their points.
 fn add_event(detail: &mut RunDetail, event: TrainEvent) {
     let push = |points: &mut Vec<CurvePoint>, point: CurvePoint| {
@@ -553,8 +576,7 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
             push(&mut detail.validation, CurvePoint { step: step as u32, ce, mse });
         }
         TrainEvent::Sample { step, prompt, text, file, .. } => {
-            let file =
-                file.and_then(|f| Some(Path::new(&f).file_name()?.to_string_lossy().into_owned()));
+            let file = file.as_deref().and_then(file_name);
             detail.samples.retain(|s| {
                 s.step != step as u32 || s.prompt != prompt || s.file.is_some() != file.is_some()
             });
@@ -566,13 +588,9 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
             detail.checkpoints.retain(|known| *known < step as u32);
             detail.checkpoints.push(step as u32);
         }
-        TrainEvent::Group { epoch, prompt, file, .. } => {
-            let name = Path::new(&file).file_name();
-            let file = name.map(|name| name.to_string_lossy().into_owned());
-            detail.samples.push(SampleItem { step: epoch as u32, prompt, text: None, file });
-        }
         TrainEvent::Epoch(_) => detail.phase = None,
         TrainEvent::Started { .. }
+        | TrainEvent::Group { .. }
         | TrainEvent::Note { .. }
         | TrainEvent::Trial(_)
         | TrainEvent::Alarm { .. } => {}

@@ -4,6 +4,7 @@ mod authoring;
 mod evaluation;
 mod gallery;
 mod material;
+mod refining;
 mod teaching;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,10 @@ pub use gallery::{
 pub use material::{
     MaterialCheck, MaterialCount, MaterialFilter, MaterialItem, MaterialKind, MaterialOption,
     MaterialOwner, MaterialPage, MaterialQuestion, MaterialRow, MaterialTurn, TryMaterial, Trying,
+};
+pub use refining::{
+    EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, PromptQuestionItem, RefineDetail,
+    RefineNumbers, RefinePlan, StartRefining, TrialItem,
 };
 pub use teaching::RecipeItem;
 
@@ -575,6 +580,8 @@ pub struct RunSummary {
     pub character_id: String,
     /// Their name.
     pub character_name: String,
+    /// Stage: `sft` or `grpo`.
+    pub kind: String,
     /// `queued`, `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
     pub status: String,
     /// Steps done.
@@ -634,8 +641,10 @@ pub struct RunDetail {
     pub samples: Vec<SampleItem>,
     /// Steps at which a checkpoint was written.
     pub checkpoints: Vec<u32>,
-    /// The numbers that it uses.
+    /// The numbers that it uses; the usual ones for a run of stage 2.
     pub recipe: RecipeItem,
+    /// What a run of stage 2 has to show.
+    pub refining: Option<RefineDetail>,
     /// Seed of all its choices.
     pub seed: f64,
     /// What it is doing, in words.

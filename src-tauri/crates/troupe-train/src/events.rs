@@ -180,6 +180,9 @@ pub enum TrainEvent {
         file: String,
         /// Their rewards, in that order.
         rewards: Vec<f64>,
+        /// Every component of theirs before it is weighed, in that order.
+        #[serde(default)]
+        components: BTreeMap<String, Vec<f64>>,
     },
     /// A trial of stage 2 on kept-back prompts.
     Trial(Box<Trial>),

@@ -17,6 +17,7 @@ import type { EvaluationPlan } from './bindings/EvaluationPlan';
 import type { EvaluationSummary } from './bindings/EvaluationSummary';
 import type { ExportFormat } from './bindings/ExportFormat';
 import type { ExportOutcome } from './bindings/ExportOutcome';
+import type { PromptItem } from './bindings/PromptItem';
 import type { PromptReport } from './bindings/PromptReport';
 import type { SentPrompt } from './bindings/SentPrompt';
 import type { TreeNode } from './bindings/TreeNode';
@@ -39,6 +40,8 @@ import type { MaterialPage } from './bindings/MaterialPage';
 import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
 import type { RecipeItem } from './bindings/RecipeItem';
+import type { RefineNumbers } from './bindings/RefineNumbers';
+import type { RefinePlan } from './bindings/RefinePlan';
 import type { Regenerate } from './bindings/Regenerate';
 import type { RunDetail } from './bindings/RunDetail';
 import type { RunSummary } from './bindings/RunSummary';
@@ -47,6 +50,7 @@ import type { SearchResult } from './bindings/SearchResult';
 import type { SendMessage } from './bindings/SendMessage';
 import type { Started } from './bindings/Started';
 import type { StartEvaluation } from './bindings/StartEvaluation';
+import type { StartRefining } from './bindings/StartRefining';
 import type { StartTraining } from './bindings/StartTraining';
 import type { TrainingPlan } from './bindings/TrainingPlan';
 import type { TryMaterial } from './bindings/TryMaterial';
@@ -130,6 +134,12 @@ export const client = {
     call<TrainingPlan>('training_plan', { characterId, recipe }),
   saveRunCsv: (id: string) => call<boolean>('save_run_csv', { id }),
   startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
+  refinePlan: (characterId: string, profile: string | null, numbers: RefineNumbers | null) =>
+    call<RefinePlan>('refine_plan', { characterId, profile, numbers }),
+  startRefining: (request: StartRefining) => call<RunSummary>('start_refining', { request }),
+  refinePrompts: (characterId: string) => call<PromptItem[]>('refine_prompts', { characterId }),
+  savePrompts: (characterId: string, prompts: PromptItem[]) =>
+    call<string>('save_prompts', { characterId, prompts }),
   pauseRun: (id: string) => call<null>('pause_run', { id }),
   resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
   stopRun: (id: string) => call<null>('stop_run', { id }),

@@ -1,6 +1,10 @@
 /** Arithmetic of loss curves. */
 
 export type Point = { x: number; y: number };
+/** A mean with its standard deviation, where one is known. */
+export type Mean = Point & { spread?: number };
+/** A column of a curve's table. A held-out one is shown as measured, others smoothed. */
+export type Column = { label: string; points: Point[]; isHeldOut?: boolean };
 
 /** Exponential smoothing with bias correction; `weight` in [0, 1) is how much of the past stays. */
 export function smooth(points: Point[], weight: number): Point[] {
@@ -32,4 +36,52 @@ export function duration(seconds: number): string {
   const minutes = Math.round(whole / 60);
   if (minutes < 60) return `${minutes} min`;
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
+}
+
+/** Least height of a plot that begins at 0. */
+export const LEAST = 0.01;
+
+/**
+ * Lowest and highest value of a plot: from 0 up to `least` at least, as a loss is shown, or around
+ * its values when `least` is null.
+ */
+export function range(smoothed: Point[], raw: Mean[], held: Point[], least: number | null): [number, number] {
+  if (least !== null) {
+    const top = Math.max(least, ...smoothed.map((p) => p.y * 1.15), ...held.map((p) => p.y * 1.05));
+    return [0, top > 0 ? top : 1];
+  }
+  const values = [
+    ...raw.flatMap((p) => [p.y - (p.spread ?? 0), p.y + (p.spread ?? 0)]),
+    ...held.map((p) => p.y),
+  ];
+  if (values.length === 0) return [0, 1];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = high > low ? (high - low) * 0.08 : Math.abs(high) * 0.1 || 1;
+  return [low - room, high + room];
+}
+
+/** A value in few letters. */
+export function short(value: number): string {
+  if (value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 10_000)) return value.toFixed(3);
+  return value.toExponential(1);
+}
+
+/** Rows of a table of at most about `most`: every few steps, the last, and all held-out ones. */
+export function tableRows(columns: Column[], most: number, smoothing: number): [number, (number | null)[]][] {
+  const xs = (isHeldOut: boolean) =>
+    columns.filter((c) => (c.isHeldOut ?? false) === isHeldOut).flatMap((c) => c.points.map((p) => p.x));
+  const all = [...new Set(xs(false))].sort((a, b) => a - b);
+  const every = Math.max(1, Math.ceil(all.length / most));
+  const shown = all.filter((_, i) => i % every === 0 || i === all.length - 1);
+  const steps = [...new Set([...shown, ...xs(true)])].sort((a, b) => a - b);
+  const values = columns.map(({ points, isHeldOut }) => {
+    if (isHeldOut) {
+      const known = new Map(points.map((p) => [p.x, p.y]));
+      return (step: number) => known.get(step) ?? null;
+    }
+    const smoothed = smooth(points, smoothing);
+    // The newest at or before a step: not every step has every value.
+    return (step: number) => smoothed.filter((p) => p.x <= step).at(-1)?.y ?? null;
+  });
+  return steps.map((step) => [step, values.map((at) => at(step))]);
 }

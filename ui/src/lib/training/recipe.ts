@@ -1,30 +1,15 @@
-/** The numbers of a recipe as the expert panel shows them. */
+/** The numbers of stage 1 as the expert panel shows them. */
 import type { RecipeItem } from '../ipc/bindings/RecipeItem';
-import type { Key } from '../messages/en';
+import { ids } from '../testids';
+import { fieldsOf, type FieldGroup } from './numbers';
 
-export type Unit = 'steps' | 'tokens' | 'samples' | 'share' | 'none';
-export type RecipeField = { key: keyof RecipeItem; label: Key; unit: Unit; step: number; max?: number };
+const { whole, share, real } = fieldsOf<RecipeItem>();
 
-const whole = (key: keyof RecipeItem, label: Key, unit: Unit): RecipeField => ({ key, label, unit, step: 1 });
-const share = (key: keyof RecipeItem, label: Key): RecipeField => ({
-  key,
-  label,
-  unit: 'share',
-  step: 0.01,
-  max: 1,
-});
-const real = (key: keyof RecipeItem, label: Key, step: number): RecipeField => ({
-  key,
-  label,
-  unit: 'none',
-  step,
-});
-
-export const groups: { label: Key; fields: RecipeField[] }[] = [
+export const groups: FieldGroup<RecipeItem>[] = [
   {
     label: 'recipeLength',
     fields: [
-      whole('numSteps', 'steps', 'steps'),
+      { ...whole('numSteps', 'steps', 'steps'), testid: ids.teachSteps },
       whole('warmupSteps', 'recipeWarmup', 'steps'),
       share('finalLrShare', 'recipeFinalRate'),
       whole('sampleEvery', 'recipeSampleEvery', 'steps'),
@@ -50,7 +35,7 @@ export const groups: { label: Key; fields: RecipeField[] }[] = [
       real('mseWeight', 'recipePictureWeight', 0.05),
       whole('conditionRefresh', 'recipeRefresh', 'steps'),
       share('conditionDropout', 'recipeDropout'),
-      real('timeMean', 'recipeTimeMean', 0.1),
+      { ...real('timeMean', 'recipeTimeMean', 0.1), min: -Infinity },
       real('timeStd', 'recipeTimeStd', 0.1),
     ],
   },
@@ -63,18 +48,3 @@ export const groups: { label: Key; fields: RecipeField[] }[] = [
     ],
   },
 ];
-
-/** Fields that differ from the defaults. */
-export function changedFields(recipe: RecipeItem, defaults: RecipeItem): (keyof RecipeItem)[] {
-  return groups.flatMap((g) => g.fields.map((f) => f.key)).filter((key) => recipe[key] !== defaults[key]);
-}
-
-/** `recipe` with one number changed; a cleared field goes back to its default. */
-export function withNumber(
-  recipe: RecipeItem,
-  defaults: RecipeItem,
-  key: keyof RecipeItem,
-  value: number,
-): RecipeItem {
-  return { ...recipe, [key]: Number.isFinite(value) ? value : defaults[key] };
-}

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RecipeItem } from '../ipc/bindings/RecipeItem';
-import { changedFields, groups, withNumber } from './recipe';
+import { changedFields, withNumber } from './numbers';
+import { groups } from './recipe';
 import { best, points, verdict } from './verdict';
 
 const held = (...values: number[]) => values.map((y, i) => ({ x: i * 100, y }));
@@ -35,7 +36,7 @@ describe('the recipe', () => {
 
   it('knows what was changed, and a cleared field is the default again', () => {
     const recipe = withNumber(defaults, defaults, 'pictures', 6);
-    expect(changedFields(recipe, defaults)).toEqual(['pictures']);
+    expect(changedFields(groups, recipe, defaults)).toEqual(['pictures']);
     expect(withNumber(recipe, defaults, 'pictures', NaN)).toEqual(defaults);
   });
 });

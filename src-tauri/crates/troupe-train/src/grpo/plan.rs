@@ -13,6 +13,16 @@ use crate::error::TrainResult;
 const OPERATIONS_PER_SECOND: f64 = 1.1e11;
 /// Seconds beside the epochs: loading, trials, the adapter. A guess.
 const SECONDS_BESIDE: f64 = 90.;
+/// Bytes of a number.
+const BYTES: f64 = 4.;
+/// Copies of what is trained besides itself: stage 1, gradient, two moments, the best.
+const TRAINED_COPIES: f64 = 5.;
+/// Numbers that a layer keeps per latent for the gradient, in widths of the model. A guess.
+const KEPT_WIDTHS: f64 = 16.;
+/// The same in widths of the MLP. A guess.
+const KEPT_INNER: f64 = 5.;
+/// Megabytes of the program, pictures and what judges. A guess.
+const MEMORY_BESIDE_MB: f64 = 300.;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,6 +42,8 @@ pub struct GrpoPlan {
     pub passes_per_epoch: f64,
     /// What judges instead of what is missing, in words.
     pub stand_ins: Vec<String>,
+    /// Megabytes of memory: a guess from the sizes of weights and passes, not measured.
+    pub guessed_memory_mb: f64,
     /// Minutes on two cores: a guess from stage 1's speed, not measured on this stage.
     pub guessed_minutes: f64,
 }
@@ -68,20 +80,54 @@ pub fn plan(
         images_per_epoch: images,
         passes_per_epoch,
         stand_ins: stand_ins(model_dir, profile)?,
+        guessed_memory_mb: memory_mb(&config, profile),
         guessed_minutes: (SECONDS_BESIDE + passes * per_pass / OPERATIONS_PER_SECOND) / 60.,
     })
 }
 
 /// Operations of one picture's pass: two per weight and latent.
 fn operations(config: &ModelConfig) -> f64 {
+    2. * gen_layers(config) * layer_weights(config) * latents(config)
+}
+
+/// Layers with a generation expert.
+fn gen_layers(config: &ModelConfig) -> f64 {
     let llm = &config.llm_config;
-    let layers = (0..llm.num_hidden_layers).filter(|i| llm.has_gen_expert(*i)).count();
+    (0..llm.num_hidden_layers).filter(|i| llm.has_gen_expert(*i)).count() as f64
+}
+
+/// Weights of one expert in a layer.
+fn layer_weights(config: &ModelConfig) -> f64 {
+    let llm = &config.llm_config;
     let width = llm.hidden_size as f64;
     let head = width / llm.num_attention_heads as f64;
     let attention = width * (2. * width + 2. * llm.num_key_value_heads as f64 * head);
-    let weights = layers as f64 * (attention + 3. * width * llm.intermediate_size as f64);
+    attention + 3. * width * llm.intermediate_size as f64
+}
+
+/// Latent tokens of a picture.
+fn latents(config: &ModelConfig) -> f64 {
     let side = (config.picture_size / config.pixels_per_token()) as f64;
-    2. * weights * side * side
+    side * side
+}
+
+/// Memory of a run in f32: both experts and the embedding; of what is trained a copy of stage 1, the
+/// gradient, two moments and the best so far; and what a pass remembers for its gradient.
+fn memory_mb(config: &ModelConfig, profile: &GrpoProfile) -> f64 {
+    let llm = &config.llm_config;
+    let (width, inner) = (llm.hidden_size as f64, llm.intermediate_size as f64);
+    let (layers, weights) = (gen_layers(config), layer_weights(config));
+    let base = weights * (llm.num_hidden_layers as f64 + layers) + llm.vocab_size as f64 * width;
+    let full = weights * layers;
+    // Seven matrices a layer, each with a pair of low-rank factors about as wide as the model.
+    let factors = layers * 7. * 2. * width * profile.optim.lora_rank as f64;
+    let trained = if profile.optim.lora_rank > 0 { factors } else { full };
+    let kept = TRAINED_COPIES + f64::from(u8::from(profile.optim.ema > 0.));
+    let pictures = profile.sampler.pictures_per_pass.min(profile.images_per_prompt) as f64;
+    let branches = if profile.sampler.cfg_scale > 1. && !profile.optim.recompute { 2. } else { 1. };
+    let per_token = KEPT_WIDTHS * width + KEPT_INNER * inner;
+    let remembered = branches * pictures * latents(config) * layers * per_token;
+    (base + kept * trained + remembered) * BYTES / 1e6 + MEMORY_BESIDE_MB
 }
 
 impl GrpoPlan {
@@ -97,9 +143,11 @@ impl GrpoPlan {
         ];
         lines.extend(self.stand_ins.iter().cloned());
         lines.push(format!(
-            "perhaps {:.0} minutes on two quiet cores: a guess from the speed of stage 1; the time \
-             left is measured once the second epoch is done",
-            self.guessed_minutes
+            "perhaps {:.0} minutes on two quiet cores and {:.1} GB of memory: guesses from the \
+             speed of stage 1 and from sizes; the time left is measured once the second epoch is \
+             done",
+            self.guessed_minutes,
+            self.guessed_memory_mb / 1000.
         ));
         lines.join("\n")
     }

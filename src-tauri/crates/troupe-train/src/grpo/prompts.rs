@@ -45,17 +45,9 @@ const FACES: [&str; 3] = ["smiling", "looking surprised", "looking sad"];
 /// # Errors
 /// When nothing can be drafted because the character has no name.
 pub fn prompt_set(character: &Character, share: f64) -> TrainResult<PromptSet> {
-    let mut seen = BTreeSet::new();
-    let mut is_new = |prompt: &PicturePrompt| {
-        let key = prompt.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        !key.is_empty() && seen.insert(key)
-    };
-    let mut all: Vec<PicturePrompt> =
-        character.prompts.iter().filter(|p| is_new(p)).cloned().collect();
-    let is_drafted = all.iter().filter(|p| p.split != Split::Test).count() < FEWEST;
-    if is_drafted {
-        all.extend(draft(character).into_iter().filter(|p| is_new(p)));
-    }
+    let (mut all, drafts) = own_and_drafts(character);
+    let is_drafted = drafts.is_some();
+    all.extend(drafts.unwrap_or_default());
     if all.is_empty() {
         return Err(TrainError::NoData(format!(
             "{} has no prompts to draw; write some into prompts.jsonl",
@@ -74,6 +66,24 @@ pub fn prompt_set(character: &Character, share: f64) -> TrainResult<PromptSet> {
         held_out.extend(learned.pop());
     }
     Ok(PromptSet { learned, held_out, is_drafted })
+}
+
+/// Prompts that are drafted because the character's own are too few to learn from.
+pub fn drafts_needed(character: &Character) -> Vec<PicturePrompt> {
+    own_and_drafts(character).1.unwrap_or_default()
+}
+
+/// The character's own prompts, and drafts where those are too few; each text once.
+fn own_and_drafts(character: &Character) -> (Vec<PicturePrompt>, Option<Vec<PicturePrompt>>) {
+    let mut seen = BTreeSet::new();
+    let mut is_new = |prompt: &PicturePrompt| {
+        let key = prompt.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        !key.is_empty() && seen.insert(key)
+    };
+    let own: Vec<PicturePrompt> = character.prompts.iter().filter(|p| is_new(p)).cloned().collect();
+    let is_short = own.iter().filter(|p| p.split != Split::Test).count() < FEWEST;
+    let drafts = is_short.then(|| draft(character).into_iter().filter(|p| is_new(p)).collect());
+    (own, drafts)
 }
 
 /// Whether a text falls into a share, by its hash: the same in every run.

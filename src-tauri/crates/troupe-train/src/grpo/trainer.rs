@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
         let band = take_shares(&measured, &self.judges.band);
         let names = rewards.names();
         drop(rewards);
-        self.show_group(&chosen, &images, &scores, watch)?;
+        self.show_group(&chosen, &images, &scores, &names, watch)?;
         let score_secs = scoring.elapsed().as_secs_f64();
         phase(watch, "learning");
         let learning = Instant::now();
@@ -416,6 +416,7 @@ impl<'a> Run<'a> {
         chosen: &[usize],
         images: &[Vec<RgbImage>],
         scores: &[GroupRewards],
+        names: &[&'static str],
         watch: Watcher,
     ) -> TrainResult<()> {
         let every = self.job.profile.watch.eval_every.max(1);
@@ -429,13 +430,17 @@ impl<'a> Run<'a> {
         }
         let mut order: Vec<usize> = (0..images.len()).collect();
         order.sort_by(|a, b| score.total[*b].total_cmp(&score.total[*a]));
-        let sorted: Vec<&RgbImage> = order.iter().map(|i| &images[*i]).collect();
-        let file = self.write_strip(&format!("epoch-{:05}-group.png", self.epoch + 1), &sorted)?;
+        let images: Vec<&RgbImage> = order.iter().map(|i| &images[*i]).collect();
+        let file = self.write_strip(&format!("epoch-{:05}-group.png", self.epoch + 1), &images)?;
+        let sorted = |(name, (_, values)): (&&str, &(f64, Vec<f64>))| {
+            ((*name).to_owned(), order.iter().map(|i| values[*i]).collect())
+        };
         watch(TrainEvent::Group {
             epoch: self.epoch + 1,
             prompt: self.prompts.learned[*prompt].text.clone(),
             file,
             rewards: order.iter().map(|i| score.total[*i]).collect(),
+            components: names.iter().zip(&score.components).map(sorted).collect(),
         });
         Ok(())
     }

@@ -17,6 +17,10 @@ characterId: string,
  */
 characterName: string, 
 /**
+ * Stage: `sft` or `grpo`.
+ */
+kind: string, 
+/**
  * `queued`, `waiting`, `running`, `paused`, `interrupted`, `finished`, `stopped`, `failed`.
  */
 status: string, 

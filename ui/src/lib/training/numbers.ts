@@ -1,0 +1,45 @@
+/** Numbers of a run as the expert panel shows them. */
+import type { Key } from '../messages/en';
+
+export type Numbers = Record<string, number>;
+export type Unit = 'steps' | 'epochs' | 'tokens' | 'samples' | 'share' | 'none';
+export type NumberField<T extends Numbers> = {
+  key: keyof T & string;
+  label: Key;
+  unit: Unit;
+  step: number;
+  /** Least value; 0 when absent. */
+  min?: number;
+  max?: number;
+  testid?: string;
+};
+export type FieldGroup<T extends Numbers> = { label: Key; fields: NumberField<T>[] };
+
+/** Makers of fields of one kind of run. */
+export function fieldsOf<T extends Numbers>() {
+  type Name = keyof T & string;
+  return {
+    whole: (key: Name, label: Key, unit: Unit): NumberField<T> => ({ key, label, unit, step: 1 }),
+    share: (key: Name, label: Key): NumberField<T> => ({ key, label, unit: 'share', step: 0.01, max: 1 }),
+    real: (key: Name, label: Key, step: number): NumberField<T> => ({ key, label, unit: 'none', step }),
+  };
+}
+
+/** Fields that differ from the defaults. */
+export function changedFields<T extends Numbers>(
+  groups: FieldGroup<T>[],
+  numbers: T,
+  defaults: T,
+): (keyof T & string)[] {
+  return groups.flatMap((g) => g.fields.map((f) => f.key)).filter((key) => numbers[key] !== defaults[key]);
+}
+
+/** `numbers` with one changed; a cleared field goes back to its default. */
+export function withNumber<T extends Numbers>(
+  numbers: T,
+  defaults: T,
+  key: keyof T & string,
+  value: number,
+): T {
+  return { ...numbers, [key]: Number.isFinite(value) ? value : defaults[key] };
+}

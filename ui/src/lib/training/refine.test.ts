@@ -1,0 +1,175 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { PromptItem } from '../ipc/bindings/PromptItem';
+import type { RefineDetail } from '../ipc/bindings/RefineDetail';
+import type { RefineNumbers } from '../ipc/bindings/RefineNumbers';
+import type { TrialItem } from '../ipc/bindings/TrialItem';
+import type { Client } from '../ipc/client';
+import { range, short, tableRows } from './curve';
+import { changedFields, withNumber } from './numbers';
+import { PromptList } from './prompts.svelte';
+import {
+  groups,
+  independentSeries,
+  measureKey,
+  partOf,
+  refineVerdict,
+  rewardSeries,
+  rewardsInUse,
+} from './refine';
+
+const trial = (epoch: number, reward: number, error = 0.03): TrialItem => ({
+  epoch,
+  reward,
+  error,
+  components: [{ name: 'alignment', value: reward / 2, spread: null }],
+  independent: [{ name: 'fit to real pictures', value: -0.5, spread: null }],
+  diversity: 0.4,
+});
+
+describe('the verdict of refining', () => {
+  it('waits for a second trial', () => {
+    expect(refineVerdict([], null)).toEqual({ kind: 'early' });
+    expect(refineVerdict([trial(0, 0.5)], 0)).toEqual({ kind: 'early' });
+  });
+
+  it('says what is kept, and whether that may be chance', () => {
+    const trials = [trial(0, 0.5, 0.03), trial(5, 0.6, 0.04)];
+    expect(refineVerdict(trials, 0)).toEqual({ kind: 'unchanged' });
+    // 0.1 is no more than twice √(0.03² + 0.04²) = 0.05; 0.11 is.
+    const found = refineVerdict(trials, 5);
+    expect(found).toMatchObject({ kind: 'better', epoch: 5, isSure: false });
+    expect(found.kind === 'better' && found.error).toBeCloseTo(0.05, 12);
+    expect(refineVerdict([trial(0, 0.5), trial(5, 0.7, 0.04)], 5)).toMatchObject({ isSure: true });
+  });
+});
+
+describe('the curves of refining', () => {
+  const detail = {
+    epochs: [
+      {
+        epoch: 1,
+        reward: 0.4,
+        spread: 0.1,
+        components: [{ name: 'alignment', value: 0.2, spread: 0.05 }],
+      },
+    ],
+    trials: [trial(0, 0.5)],
+  } as RefineDetail;
+
+  it('show the reward, every component and what nothing is trained against', () => {
+    expect(rewardSeries(detail)).toEqual([
+      { name: 'reward', train: [{ x: 1, y: 0.4, spread: 0.1 }], held: [{ x: 0, y: 0.5 }] },
+      { name: 'alignment', train: [{ x: 1, y: 0.2, spread: 0.05 }], held: [{ x: 0, y: 0.25 }] },
+    ]);
+    const independent = independentSeries(detail.trials);
+    expect(independent.map((s) => [s.name, s.train])).toEqual([
+      ['fit to real pictures', [{ x: 0, y: -0.5 }]],
+      ['trial diversity', [{ x: 0, y: 0.4 }]],
+    ]);
+    for (const { name } of [...rewardSeries(detail), ...independent]) expect(measureKey(name)).not.toBeNull();
+  });
+
+  it('leave room around what they show', () => {
+    const raw = [{ x: 1, y: 0, spread: 1 }];
+    const [low, high] = range([], raw, [{ x: 0, y: 2 }], null); // −1 … 2, a width of 3
+    expect([low, high]).toEqual([-1 - 0.24, 2 + 0.24]);
+    expect(range([], [], [], null)).toEqual([0, 1]);
+    expect(range([], [{ x: 1, y: 2 }], [], null)).toEqual([1.8, 2.2]);
+    expect(range([{ x: 1, y: 2 }], [], [], 0.01)[0]).toBe(0);
+    expect(range([{ x: 1, y: 0 }], [], [], 0)).toEqual([0, 1]);
+  });
+
+  it('become a table', () => {
+    const train = [1, 2, 3, 4].map((x) => ({ x, y: 2 }));
+    const columns = [
+      { label: 'a', points: train },
+      { label: 'b', points: [{ x: 0, y: 9 }], isHeldOut: true },
+    ];
+    expect(tableRows(columns, 2, 0)).toEqual([
+      [0, [null, 9]],
+      [1, [2, null]],
+      [3, [2, null]],
+      [4, [2, null]],
+    ]);
+  });
+
+  it('write small numbers shortly', () => {
+    expect([short(0), short(0.25), short(-1.5), short(0.00002)]).toEqual([
+      '0.000',
+      '0.250',
+      '-1.500',
+      '2.0e-5',
+    ]);
+  });
+});
+
+it('cuts a picture out of its group', () => {
+  const pictures = [1, 2, 3, 4].map((reward) => ({ reward, components: [] }));
+  const group = { epoch: 1, prompt: 'a', file: 'a.png', pictures };
+  expect(partOf(group, 2)).toEqual({ width: '400%', left: '-200%' });
+});
+
+describe('the numbers of refining', () => {
+  const defaults = Object.fromEntries(
+    groups.flatMap((g) => g.fields.map((f) => [f.key, 0])),
+  ) as RefineNumbers;
+
+  it('are changed and reset like those of stage 1, and name the rewards in use', () => {
+    const changed = withNumber(withNumber(defaults, defaults, 'vqa', 0.2), defaults, 'similarity', 0.5);
+    expect(changedFields(groups, changed, defaults)).toEqual(['vqa', 'similarity']);
+    expect(rewardsInUse(changed)).toEqual([
+      { name: 'similarity', weight: 0.5 },
+      { name: 'vqa', weight: 0.2 },
+    ]);
+  });
+});
+
+describe('prompts', () => {
+  const draft = (id: string): PromptItem => ({
+    id,
+    text: id,
+    isHeldOut: false,
+    isDraft: true,
+    questions: [],
+  });
+  const savePrompts = vi.fn((_: string, prompts: PromptItem[]) => Promise.resolve(`saved ${prompts.length}`));
+  const client = {
+    refinePrompts: () => Promise.resolve(['a', 'b', 'c', 'd'].map(draft)),
+    savePrompts,
+  } as unknown as Client;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    savePrompts.mockClear();
+  });
+  afterEach(() => void vi.useRealTimers());
+
+  it('are saved a moment after a change, drafts and all, without the unwritten', async () => {
+    const saved = vi.fn();
+    const list = new PromptList(client, 'x', saved);
+    await list.load();
+    expect([list.areDrafts, list.areTooFew]).toEqual([true, false]);
+    list.add();
+    list.touch();
+    list.touch();
+    await vi.runAllTimersAsync();
+    expect(savePrompts).toHaveBeenCalledTimes(1);
+    expect(savePrompts.mock.calls[0]?.[1].map((p) => p.id)).toEqual(['a', 'b', 'c', 'd']);
+    expect([list.areDrafts, list.state]).toEqual([false, 'saved']);
+    expect(saved).toHaveBeenCalledWith('saved 4');
+  });
+
+  it('come back after being removed, and a failure keeps them unsaved', async () => {
+    const list = new PromptList(client, 'x', () => undefined);
+    await list.load();
+    const back = list.remove(1);
+    expect(list.areTooFew).toBe(true);
+    savePrompts.mockRejectedValueOnce({ code: 'storage', message: 'full', hint: '' });
+    await vi.runAllTimersAsync();
+    expect([list.state, list.error?.message]).toEqual(['failed', 'full']);
+    back();
+    await list.flush();
+    expect(list.prompts.map((p) => p.id)).toEqual(['a', 'b', 'c', 'd']);
+    expect(list.state).toBe('saved');
+  });
+});
