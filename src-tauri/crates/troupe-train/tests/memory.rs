@@ -149,7 +149,7 @@ fn talk_and_draw(case: &Case) {
     model.reply(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     let defaults = FlowSampling::from_defaults(&model.config().generation, 1);
     let flow = FlowSampling { num_timesteps: 2, cfg_interval: [0., 1.], ..defaults };
-    let request = DrawRequest { prompt, reference: None, flow };
+    let request = DrawRequest::new(prompt, flow);
     model.draw(&request, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
