@@ -37,7 +37,7 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     window.shot("refine-plan").await;
     window.click(&by("refine-prompts")).await;
     window.click(&by("refine-expert")).await;
-    window.write(&by("refine-epochs"), "400").await;
+    window.write(&by("refine-epochs"), "3000").await;
     window.scroll_to(&by("refine-expert")).await;
     window.shot("refine-expert").await;
     window.click(&by("refine-start")).await;

@@ -694,6 +694,8 @@ export const en = {
   promptNo: 'no',
   promptAsk: 'Add a question',
   promptRemoved: 'Prompt removed',
+  refineClone: 'Refine again with these numbers',
+  stageKept: 'refined; stage 1 was kept as it was',
 } as const;
 
 export type Key = keyof typeof en;

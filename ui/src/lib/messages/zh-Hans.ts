@@ -683,4 +683,6 @@ export const zhHans: Catalogue = {
   promptNo: '否',
   promptAsk: '添加问题',
   promptRemoved: '提示词已移除',
+  refineClone: '用这些数值再精修一次',
+  stageKept: '已精修；保留了阶段 1 的结果',
 };

@@ -683,4 +683,6 @@ export const zhHant: Catalogue = {
   promptNo: '否',
   promptAsk: '新增問題',
   promptRemoved: '提示詞已移除',
+  refineClone: '用這些數值再精修一次',
+  stageKept: '已精修；保留了階段 1 的結果',
 };

@@ -28,6 +28,8 @@ describe('ticks', () => {
 
   it('survives an empty range', () => {
     expect(ticks(3, 3, 4)).toEqual([3]);
+    expect(ticks(0.3, 0.3 + 6e-17, 4)).toEqual([0.3]); // one step of a double: no round value fits
+    expect(ticks(0, 1e-12, 4).length).toBeLessThan(7);
   });
 });
 

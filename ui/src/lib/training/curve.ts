@@ -22,11 +22,11 @@ export function ticks(low: number, high: number, count: number): number[] {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw) ?? raw;
-  const values: number[] = [];
-  for (let v = Math.ceil(low / step) * step; v <= high + step * 1e-6; v += step) {
-    values.push(Number(v.toPrecision(12)));
-  }
-  return values;
+  const [first, last] = [Math.ceil(low / step), Math.floor(high / step + 1e-6)];
+  // A range too narrow for its values has no round ones.
+  if (!(last - first <= 2 * count + 2)) return [low];
+  const values = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+  return [...new Set(values.map((v) => Number(v.toPrecision(12))))];
 }
 
 /** A duration in short words: `42 s`, `7 min`, `1 h 05 min`. */
@@ -56,7 +56,9 @@ export function range(smoothed: Point[], raw: Mean[], held: Point[], least: numb
   ];
   if (values.length === 0) return [0, 1];
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const room = high > low ? (high - low) * 0.08 : Math.abs(high) * 0.1 || 1;
+  // Values that differ by rounding alone are one value.
+  const isFlat = high - low <= Math.max(Math.abs(low), Math.abs(high)) * 1e-6;
+  const room = isFlat ? Math.abs(high) * 0.1 || 1 : (high - low) * 0.08;
   return [low - room, high + room];
 }
 
