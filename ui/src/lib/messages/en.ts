@@ -590,6 +590,7 @@ export const en = {
 
   // Refining.
   unitEpochs: 'epochs',
+  unitTrials: 'trials',
   epochOf: 'Epoch {step} of {total}',
   atEpoch: 'epoch {epoch}',
   stageEpochs: 'refined, {epochs} epochs kept',

@@ -584,6 +584,7 @@ export const zhHans: Catalogue = {
 
   // Refining.
   unitEpochs: '轮',
+  unitTrials: '次检验',
   epochOf: '第 {step} 轮，共 {total} 轮',
   atEpoch: '第 {epoch} 轮',
   stageEpochs: '已精修，保留 {epochs} 轮',

@@ -584,6 +584,7 @@ export const zhHant: Catalogue = {
 
   // Refining.
   unitEpochs: '輪',
+  unitTrials: '次檢驗',
   epochOf: '第 {step} 輪，共 {total} 輪',
   atEpoch: '第 {epoch} 輪',
   stageEpochs: '已精修，保留 {epochs} 輪',

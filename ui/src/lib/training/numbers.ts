@@ -2,7 +2,7 @@
 import type { Key } from '../messages/en';
 
 export type Numbers = Record<string, number>;
-export type Unit = 'steps' | 'epochs' | 'tokens' | 'samples' | 'share' | 'none';
+export type Unit = 'steps' | 'epochs' | 'trials' | 'tokens' | 'samples' | 'share' | 'none';
 export type NumberField<T extends Numbers> = {
   key: keyof T & string;
   label: Key;
@@ -42,4 +42,13 @@ export function withNumber<T extends Numbers>(
   value: number,
 ): T {
   return { ...numbers, [key]: Number.isFinite(value) ? value : defaults[key] };
+}
+
+/** Smallest size that is written out in a field. */
+const WRITTEN_OUT = 0.001;
+
+/** A number as its field shows it: small ones by their power of ten, which fits. */
+export function fieldText(value: number): string {
+  const isSmall = value !== 0 && Math.abs(value) < WRITTEN_OUT;
+  return isSmall ? value.toExponential() : String(value);
 }

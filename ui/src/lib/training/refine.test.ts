@@ -5,7 +5,7 @@ import type { RefineNumbers } from '../ipc/bindings/RefineNumbers';
 import type { TrialItem } from '../ipc/bindings/TrialItem';
 import type { Client } from '../ipc/client';
 import { range, short, tableRows } from './curve';
-import { changedFields, withNumber } from './numbers';
+import { changedFields, fieldText, withNumber } from './numbers';
 import { PromptList } from './prompts.svelte';
 import {
   groups,
@@ -122,6 +122,17 @@ describe('the numbers of refining', () => {
       { name: 'vqa', weight: 0.2 },
     ]);
   });
+});
+
+it('shows a small number by its power of ten', () => {
+  expect([0, 0.45, 30, 0.002, 0.000002, 1.5e-5].map(fieldText)).toEqual([
+    '0',
+    '0.45',
+    '30',
+    '0.002',
+    '2e-6',
+    '1.5e-5',
+  ]);
 });
 
 describe('prompts', () => {

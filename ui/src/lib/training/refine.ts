@@ -15,11 +15,11 @@ export const groups: FieldGroup<RefineNumbers>[] = [
   {
     label: 'recipeLength',
     fields: [
-      { ...whole('epochs', 'refineEpochs', 'epochs'), min: 1, testid: ids.refineEpochs },
-      { ...whole('promptsPerEpoch', 'refineGroups', 'samples'), min: 1 },
-      { ...whole('imagesPerPrompt', 'refineGroupSize', 'samples'), min: 2 },
-      { ...whole('updatesPerEpoch', 'refineUpdates', 'steps'), min: 1 },
-      { ...whole('picturesPerPass', 'refinePerPass', 'samples'), min: 1 },
+      { ...whole('epochs', 'refineEpochs', 'none'), min: 1, testid: ids.refineEpochs },
+      { ...whole('promptsPerEpoch', 'refineGroups', 'none'), min: 1 },
+      { ...whole('imagesPerPrompt', 'refineGroupSize', 'none'), min: 2 },
+      { ...whole('updatesPerEpoch', 'refineUpdates', 'none'), min: 1 },
+      { ...whole('picturesPerPass', 'refinePerPass', 'none'), min: 1 },
     ],
   },
   {
@@ -55,11 +55,11 @@ export const groups: FieldGroup<RefineNumbers>[] = [
     label: 'refineWatching',
     fields: [
       whole('evalEvery', 'refineEvalEvery', 'epochs'),
-      whole('evalPrompts', 'refineEvalPrompts', 'samples'),
-      whole('evalPictures', 'refineEvalPictures', 'samples'),
+      whole('evalPrompts', 'refineEvalPrompts', 'none'),
+      whole('evalPictures', 'refineEvalPictures', 'none'),
       whole('saveEvery', 'recipeCheckpointEvery', 'epochs'),
       share('heldOutShare', 'refineHeldOut'),
-      whole('patience', 'refinePatience', 'samples'),
+      whole('patience', 'refinePatience', 'trials'),
       share('diversityLoss', 'refineDiversityLoss'),
     ],
   },
