@@ -210,11 +210,12 @@ impl Window {
         self.client.execute_async(script, vec![json!(picture)]).await.unwrap() == json!(true)
     }
 
-    /// Brings an element to the top of what is seen.
+    /// Brings an element to the top of what is seen, and waits until it is drawn there.
     pub(crate) async fn scroll_to(&self, selector: &str) {
         self.find(selector).await;
-        let script = "document.querySelector(arguments[0]).scrollIntoView({block: 'start'})";
-        self.client.execute(script, vec![json!(selector)]).await.unwrap();
+        let script = "document.querySelector(arguments[0]).scrollIntoView({block: 'start'});
+            requestAnimationFrame(() => requestAnimationFrame(arguments[1]));";
+        self.client.execute_async(script, vec![json!(selector)]).await.unwrap();
     }
 
     /// Saves a screenshot to `target/window/`.

@@ -598,7 +598,7 @@ export const en = {
   refineRunning: 'Refining',
   refineFinished: 'Refined',
   curveAt: 'epoch {step}: {raw}',
-  curveAtSpread: 'epoch {step}: {raw} ± {spread}, smoothed {smooth}',
+  curveAtSpread: '{step}: {raw} ± {spread}, smoothed {smooth}',
   refinePlan: 'Refine: stage 2',
   refineWhat:
     'Draws groups of pictures of the same prompt, rewards each, and moves towards the better ones. What the character says stays the same.',

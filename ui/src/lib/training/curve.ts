@@ -62,6 +62,12 @@ export function range(smoothed: Point[], raw: Mean[], held: Point[], least: numb
   return [low - room, high + room];
 }
 
+/** The label of a tick; small values by their power of ten. */
+export function tickText(value: number): string {
+  const isSmall = value !== 0 && Math.abs(value) < 0.001;
+  return isSmall ? Number(value.toPrecision(4)).toExponential() : String(value);
+}
+
 /** A value in few letters. */
 export function short(value: number): string {
   if (value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 10_000)) return value.toFixed(3);

@@ -4,7 +4,7 @@ import type { RefineDetail } from '../ipc/bindings/RefineDetail';
 import type { RefineNumbers } from '../ipc/bindings/RefineNumbers';
 import type { TrialItem } from '../ipc/bindings/TrialItem';
 import type { Client } from '../ipc/client';
-import { range, short, tableRows } from './curve';
+import { range, short, tableRows, tickText } from './curve';
 import { changedFields, fieldText, withNumber } from './numbers';
 import { PromptList } from './prompts.svelte';
 import {
@@ -100,6 +100,7 @@ describe('the curves of refining', () => {
       '-1.500',
       '2.0e-5',
     ]);
+    expect([0, 0.25, -0.2556985, 0.000015].map(tickText)).toEqual(['0', '0.25', '-0.2556985', '1.5e-5']);
   });
 });
 
