@@ -191,6 +191,11 @@ impl Window {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
+    /// What a script answers by calling its last argument.
+    pub(crate) async fn ask_later(&self, script: &str) -> Value {
+        self.client.execute_async(script, Vec::new()).await.unwrap()
+    }
+
     /// Left and right edges of the text of `message`, and of `picture`.
     pub(crate) async fn places(&self, message: &str, picture: &str) -> ((f64, f64), (f64, f64)) {
         let mut edges = Vec::new();
