@@ -242,13 +242,18 @@ impl Deck {
 
     /// The next item; none when the deck is empty.
     pub fn draw(&mut self) -> Option<usize> {
+        let item = self.peek();
+        self.state.drawn += usize::from(item.is_some());
+        item
+    }
+
+    /// The item that [`Self::draw`] would take.
+    pub fn peek(&mut self) -> Option<usize> {
         if self.state.drawn == self.order.len() {
             self.state = DeckState { epoch: self.state.epoch + 1, drawn: 0 };
             self.order = self.shuffled(self.order.len());
         }
-        let item = self.order.get(self.state.drawn).copied();
-        self.state.drawn += usize::from(item.is_some());
-        item
+        self.order.get(self.state.drawn).copied()
     }
 
     /// Where it stands, for a checkpoint.
@@ -265,6 +270,7 @@ mod tests {
     fn a_pass_draws_every_item_once() {
         let mut deck = Deck::new(1, 2, 5, DeckState::default());
         let mut first: Vec<_> = (0..5).filter_map(|_| deck.draw()).collect();
+        assert_eq!((deck.peek(), deck.peek()), (deck.clone().draw(), deck.clone().draw()));
         let second: Vec<_> = (0..5).filter_map(|_| deck.draw()).collect();
         assert_ne!(first, second);
         first.sort_unstable();

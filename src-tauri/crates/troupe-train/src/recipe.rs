@@ -72,7 +72,8 @@ pub struct SftRecipe {
     /// Peak learning rate of weights trained in full: the generation expert and the drawing heads,
     /// with [`Mode::Full`] the understanding expert too. 0 freezes them.
     pub gen_learning_rate: f64,
-    /// Tokens of text samples per step, before common starts are shared.
+    /// Tokens of text samples per step, before common starts are shared; one longer sample is taken
+    /// alone.
     pub text_tokens: usize,
     /// A step in this many carries text; 1 is every step.
     pub text_every: usize,
@@ -127,18 +128,18 @@ impl Default for SftRecipe {
         };
         Self {
             mode: Mode::Generation,
-            num_steps: 560,
+            num_steps: 330,
             warmup_steps: 20,
             final_lr_share: 0.05,
             lora: LoraConfig::default(),
             gen_learning_rate: 8e-4,
-            text_tokens: 2048,
-            text_every: 10,
+            text_tokens: 1024,
+            text_every: 4,
             pictures: 12,
             accumulate: 1,
             repeats: BTreeMap::new(),
             recompute: false,
-            condition_refresh: 200,
+            condition_refresh: 165,
             condition_dropout: 0.1,
             ce_weight: 1.,
             mse_weight: 1.,
@@ -149,8 +150,8 @@ impl Default for SftRecipe {
             ema_decay: 0.,
             patience: 2,
             keep_best: true,
-            sample_every: 140,
-            checkpoint_every: 70,
+            sample_every: 110,
+            checkpoint_every: 55,
             kinds: vec![
                 RolePlay,
                 Thinking,

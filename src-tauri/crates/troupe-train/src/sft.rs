@@ -518,15 +518,18 @@ impl<'a> Run<'a> {
         Ok(sum)
     }
 
-    /// Text samples up to the step's token budget, at least one.
+    /// Text samples within the step's token budget, at least one.
     fn draw_text(&mut self) -> Vec<usize> {
         let (mut chosen, mut tokens) = (Vec::new(), 0);
-        while tokens < self.job.recipe.text_tokens && chosen.len() < self.text_pass.len() {
-            let Some(item) = self.text_deck.draw() else {
+        while chosen.len() < self.text_pass.len() {
+            let Some(index) = self.text_deck.peek().map(|item| self.text_pass[item]) else {
                 break;
             };
-            let index = self.text_pass[item];
             tokens += self.data.text[index].num_tokens;
+            if tokens > self.job.recipe.text_tokens && !chosen.is_empty() {
+                break;
+            }
+            self.text_deck.draw();
             chosen.push(index);
         }
         chosen
