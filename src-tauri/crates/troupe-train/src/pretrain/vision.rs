@@ -1,9 +1,11 @@
 //! The vision tower and its text tower, from pictures with captions and statements.
 //!
 //! Both sides learn to agree where a text is true of a picture and to disagree elsewhere, each pair
-//! by itself through a sigmoid. Besides its own caption, every picture brings one statement of its
+//! by itself through a sigmoid. Besides its own caption, every picture brings a few statements of its
 //! attributes, and a statement is true of every picture of the batch that has that attribute: small
-//! batches then tell more, and the tower learns what questions will ask for.
+//! batches then tell more, and the tower learns what questions will ask for. One statement each is too
+//! few: place and background alone tell the captions of a batch apart, and after 1500 steps the
+//! colours of hair and clothes were still guessed.
 //!
 //! The text tower is a small transformer over the understanding expert's frozen token embeddings. Its
 //! alternative, pooled hidden states of a frozen middle layer, binds words as well, but costs a pass
@@ -55,6 +57,8 @@ const INITIAL_BIAS: f32 = -5.;
 const SCALAR_RATE: f64 = 10.;
 /// Captions that a picture's own has to be found among.
 const RETRIEVAL: usize = 100;
+/// Statements that a picture brings to a step.
+const STATEMENTS: usize = 6;
 
 /// Everything that determines a run of this stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -224,13 +228,13 @@ impl Stage for Vision<'_> {
     }
 }
 
-/// One statement of every picture that has any, each different text once: (attribute, statement).
+/// Up to [`STATEMENTS`] of every picture, each different text once: (attribute, statement).
 fn statements(asked: &[&Asked], seed: u64, key: u64) -> Vec<(String, String)> {
     let mut chosen = BTreeSet::new();
-    for (slot, asked) in asked.iter().enumerate().filter(|(_, asked)| !asked.statements.is_empty())
-    {
-        let at = Noise::new(seed, Stream::Tokens, key + slot as u64).below(asked.statements.len());
-        chosen.extend(asked.statements.iter().nth(at).map(|(a, s)| (a.clone(), s.clone())));
+    for (slot, asked) in asked.iter().enumerate() {
+        let mut of_picture: Vec<_> = asked.statements.iter().collect();
+        Noise::new(seed, Stream::Tokens, key + slot as u64).shuffle(&mut of_picture);
+        chosen.extend(of_picture.into_iter().take(STATEMENTS).map(|(a, s)| (a.clone(), s.clone())));
     }
     chosen.into_iter().collect()
 }
