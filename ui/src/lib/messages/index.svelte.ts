@@ -31,3 +31,9 @@ export function t(key: Key, values: Record<string, string | number> = {}): strin
   const text = catalogues[state.language][key];
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
+
+/** A moment, in milliseconds since 1970, as the language writes it. */
+export function dateTime(ms: number): string {
+  const style = { dateStyle: 'medium', timeStyle: 'short' } as const;
+  return new Intl.DateTimeFormat(state.language, style).format(ms);
+}
