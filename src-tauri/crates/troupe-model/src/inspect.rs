@@ -50,6 +50,8 @@ pub struct Inspection {
     pub dtypes: BTreeMap<String, usize>,
     /// Parameters of each part.
     pub parameters: PartSizes,
+    /// Whether the folder holds weights of the network at all.
+    pub has_weights: bool,
     /// Differences between files and configuration.
     pub mismatch: WeightMismatch,
     /// What the plans of memory assume.
@@ -119,13 +121,14 @@ pub fn memory(
         .collect()
 }
 
-/// Inspects a folder: headers are read, weights are not.
+/// Inspects a folder: headers are read, weights are not. They may be missing: a configuration alone
+/// tells architecture, sizes and memory, before a large download for instance.
 ///
 /// # Errors
 /// When configuration or files are unreadable.
 pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
     let config = ModelConfig::from_dir(dir)?;
-    let files = ModelFiles::find(dir)?;
+    let files = ModelFiles::list(dir)?;
     let mut source = files.source()?;
     if let Some(codec) = files.codec.as_deref().filter(|_| config.codec == CodecKind::Flux) {
         source = source.file(codec)?;
@@ -166,6 +169,7 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
         architecture,
         num_tensors: shapes.len(),
         dtypes,
+        has_weights: files.has_weights(),
         memory: memory(&config, &shapes, &workload),
         workload,
         parameters,
@@ -188,7 +192,9 @@ impl std::fmt::Display for Inspection {
             writeln!(f, "  {label:<14} {:>10.1} M", millions(count))?;
         }
         let types: Vec<String> = self.dtypes.iter().map(|(t, n)| format!("{t} × {n}")).collect();
-        writeln!(f, "stored as {}", types.join(", "))?;
+        if !types.is_empty() {
+            writeln!(f, "stored as {}", types.join(", "))?;
+        }
         let load = &self.workload;
         writeln!(
             f,
@@ -222,7 +228,13 @@ impl std::fmt::Display for Inspection {
             f,
             "  offloaded: without vision tower and codec, which may be kept in main memory"
         )?;
-        if self.mismatch.is_empty() {
+        if !self.has_weights {
+            write!(
+                f,
+                "weights are missing: the folder holds no .safetensors or .gguf file of the network; all of \
+                 the above follows from the configuration alone"
+            )
+        } else if self.mismatch.is_empty() {
             write!(f, "files and configuration agree")
         } else {
             write!(f, "files and configuration disagree: {}", self.mismatch)

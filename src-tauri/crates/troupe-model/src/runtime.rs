@@ -229,6 +229,8 @@ pub struct ModelFiles {
 
 /// Name of the codec's file.
 const CODEC_FILE: &str = "ae.safetensors";
+/// What messages call the folder.
+const MODEL_FOLDER: &str = "the model folder";
 
 impl ModelFiles {
     /// Finds the weight files of a folder.
@@ -236,9 +238,24 @@ impl ModelFiles {
     /// # Errors
     /// When the folder cannot be read or holds no weights.
     pub fn find(dir: &Path) -> ModelResult<Self> {
-        let what = "the model folder";
+        let files = Self::list(dir)?;
+        if files.has_weights() {
+            return Ok(files);
+        }
+        Err(ModelError::Malformed {
+            what: MODEL_FOLDER,
+            reason: "it holds no .safetensors or .gguf weights; choose the folder that does".into(),
+            path: dir.to_path_buf(),
+        })
+    }
+
+    /// Lists the weight files of a folder, which may hold none.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(dir: &Path) -> ModelResult<Self> {
         let entries = std::fs::read_dir(dir).map_err(|source| ModelError::Io {
-            what,
+            what: MODEL_FOLDER,
             source,
             path: dir.to_path_buf(),
         })?;
@@ -250,20 +267,12 @@ impl ModelFiles {
         };
         let (codec, weights): (Vec<_>, Vec<_>) =
             with("safetensors").into_iter().partition(|p| p.ends_with(CODEC_FILE));
-        let files = Self {
-            weights,
-            gguf: with("gguf").into_iter().next(),
-            codec: codec.into_iter().next(),
-        };
-        if files.weights.is_empty() && files.gguf.is_none() {
-            return Err(ModelError::Malformed {
-                what,
-                reason: "it holds no .safetensors or .gguf weights; choose the folder that does"
-                    .into(),
-                path: dir.to_path_buf(),
-            });
-        }
-        Ok(files)
+        Ok(Self { weights, gguf: with("gguf").into_iter().next(), codec: codec.into_iter().next() })
+    }
+
+    /// Whether any file holds weights of the network.
+    pub fn has_weights(&self) -> bool {
+        !self.weights.is_empty() || self.gguf.is_some()
     }
 
     /// All files, in a fixed order.

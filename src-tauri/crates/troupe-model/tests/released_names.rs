@@ -13,7 +13,7 @@ use std::{
 
 use troupe_model::{
     config::ModelConfig,
-    inspect::{memory, required_tensors},
+    inspect::{inspect, memory, required_tensors},
     memory::{MemoryPlan, Purpose, Workload},
     runtime::Precision,
 };
@@ -89,4 +89,20 @@ fn four_bits_chat_in_12_gb_and_learn_in_24_gb() {
     assert!(find(Purpose::Chat, Precision::Q8_0).bytes_offloaded() > 12_000_000_000);
     assert!(find(Purpose::Sft, Precision::Q4K).bytes() < 24_000_000_000);
     assert!(find(Purpose::Sft, Precision::Q8_0).bytes() > 24_000_000_000);
+}
+
+#[test]
+fn a_folder_without_weights_is_inspected_from_its_configuration() {
+    let report = inspect(&folder()).unwrap();
+    assert!(!report.has_weights);
+    assert_eq!(report.num_tensors, 1223 + 244);
+    assert_eq!(report.parameters.generation, 6_525_628_928);
+    // The latent position table is computed when no file holds it; so is the vision tower's.
+    assert_eq!(report.mismatch.missing.len(), 1223 - 2 + 244);
+    let text = report.to_string();
+    for part in ["28 layers × 3584 wide", "14607.3 M", "chat", "SFT", "GRPO", "weights are missing"]
+    {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    assert!(!text.contains("stored as"), "{text}");
 }
