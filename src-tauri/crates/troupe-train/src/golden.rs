@@ -54,7 +54,7 @@ struct Folder {
     config: ModelConfig,
     special: SpecialTokenIds,
     network: Network,
-    vae: AutoEncoder,
+    vae: Result<AutoEncoder>,
     tensors: HashMap<String, Tensor>,
     dir: std::path::PathBuf,
 }
@@ -102,15 +102,12 @@ pub fn run(folder: &Path, out: &mut dyn Write) -> Result<bool> {
 impl Folder {
     fn load(dir: &Path) -> Result<Self> {
         let dev = Device::Cpu;
-        let config = ModelConfig::from_dir(dir)?;
+        let mut config = ModelConfig::from_dir(dir)?;
+        // Cases say nothing about biases: as in Qwen2 they are there, or as in Llama they are not.
+        config.llm_config.attention_bias = has_attention_bias(dir)?;
         let special = config.special_tokens.context("config.json has no special_tokens")?;
         let network = network(&config, dir, &[])?.0;
-        let ae = Arc::new(Weights::new().file(&dir.join("ae.safetensors"))?);
-        let vae = AutoEncoder::load(&config.vae_config, &ae.builder(DType::F32, &dev))?;
-        let mismatch = ae.mismatch(|_| true);
-        if !mismatch.is_empty() {
-            bail!("ae.safetensors: {mismatch}")
-        }
+        let vae = codec(&config, dir);
         let tensors = candle_core::safetensors::load(dir.join("tensors.safetensors"), &dev)?;
         Ok(Self { config, special, network, vae, tensors, dir: dir.to_path_buf() })
     }
@@ -165,6 +162,28 @@ impl Folder {
     fn reader(&self) -> Reader<'_> {
         Reader { network: &self.network, special: self.special }
     }
+
+    /// The picture codec; only the cases that need it fail where it cannot be loaded.
+    fn vae(&self) -> Result<&AutoEncoder> {
+        self.vae.as_ref().map_err(|error| anyhow!("the codec could not be loaded: {error:#}"))
+    }
+}
+
+fn codec(config: &ModelConfig, dir: &Path) -> Result<AutoEncoder> {
+    let weights = Arc::new(Weights::new().file(&dir.join("ae.safetensors"))?);
+    let vae = AutoEncoder::load(&config.vae_config, &weights.builder(DType::F32, &Device::Cpu))?;
+    let mismatch = weights.mismatch(|_| true);
+    if !mismatch.is_empty() {
+        bail!("ae.safetensors: {mismatch}")
+    }
+    Ok(vae)
+}
+
+fn has_attention_bias(dir: &Path) -> Result<bool> {
+    let shapes = Weights::new().file(&dir.join("model.safetensors"))?.shapes();
+    Ok(shapes
+        .keys()
+        .any(|name| name.ends_with("self_attn.q_proj.bias") && name.starts_with("language_model.")))
 }
 
 /// The network, with the named weights as variables.
@@ -262,7 +281,7 @@ impl Runner<'_> {
         let latent = if block.get("latent").is_some() {
             self.named(block, "latent")?.clone()
         } else {
-            self.folder.vae.encode(self.named(block, "image")?, self.named(block, "eps")?)?
+            self.folder.vae()?.encode(self.named(block, "image")?, self.named(block, "eps")?)?
         };
         let patch = self.folder.config.latent_patch_size;
         let (_, h, w) = latent.dims3()?;
@@ -306,13 +325,13 @@ impl Runner<'_> {
     }
 
     fn vae_encode(&self) -> Result<Outputs> {
-        let (vae, picture) = (&self.folder.vae, self.input("image")?);
+        let (vae, picture) = (self.folder.vae()?, self.input("image")?);
         let latent = vae.encode(picture, self.input("eps")?)?;
         Ok(outputs([("moments", vae.moments(picture)?), ("latent", latent)]))
     }
 
     fn vae_decode(&self) -> Result<Outputs> {
-        let image = self.folder.vae.decode(self.input("latent")?)?;
+        let image = self.folder.vae()?.decode(self.input("latent")?)?;
         let image_u8 = to_u8(&image)?;
         Ok(outputs([("image", image), ("image_u8", image_u8)]))
     }
@@ -466,7 +485,7 @@ impl Runner<'_> {
             size = [picture.height() as usize, picture.width() as usize];
             if !understanding {
                 let pixels = normalise(&picture, &Device::Cpu)?;
-                let latent = self.folder.vae.encode(&pixels, self.named(input, "eps")?)?;
+                let latent = self.folder.vae()?.encode(&pixels, self.named(input, "eps")?)?;
                 let patch = self.folder.config.latent_patch_size;
                 let tokens = patchify(&latent, patch)?;
                 let (_, h, w) = latent.dims3()?;
@@ -502,7 +521,7 @@ impl Runner<'_> {
         let run = FlowRun { contexts: contexts.borrow(), sampling: &sampling, rows, columns };
         let (latents, _) = reader
             .sample_latents(&run, self.input("noise")?, &mut |_| ControlFlow::Continue(()))?;
-        let image = self.folder.vae.decode(&self.unpatchify(&latents, rows, columns)?)?;
+        let image = self.folder.vae()?.decode(&self.unpatchify(&latents, rows, columns)?)?;
         out.insert("image_u8".into(), to_u8(&image)?);
         out.insert("latent_tokens".into(), latents);
         Ok(out)
