@@ -3,8 +3,18 @@
 //!
 //! A folder holds `adapter_model.safetensors` and `adapter_config.json`, as the PEFT library writes and
 //! reads them: low-rank factors are `base_model.model.<module>.lora_A.weight`, and weights that were
-//! trained in full (`modules_to_save`) `base_model.model.<module>.weight`. PEFT's patterns of ranks and
-//! alphas and its rank-stabilised scale are understood.
+//! trained in full (`modules_to_save`) `base_model.model.<module>.weight`. `<module>` may begin at the
+//! whole model, at the language model or at its decoder, whichever PEFT had wrapped.
+//!
+//! | field of the description | here |
+//! |---|---|
+//! | `rank_pattern`, `alpha_pattern`, `use_rslora` | as PEFT; ranks are those of the tensors |
+//! | `modules_to_save`, `bias` | weights and biases replace the base's |
+//! | `target_modules`, `fan_in_fan_out` | not needed: the tensors tell their modules; all layers are `[out, in]` |
+//! | `peft_type` other than `LORA`; variants such as `use_dora`, `lora_bias`, `layer_replication` | refused |
+//!
+//! Updates of the token embedding are refused too, rather than left out. `tests/peft.rs` holds all this
+//! against adapters that PEFT wrote.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,6 +29,10 @@ use crate::{
     error::{ModelError, ModelResult},
     unified::Network,
 };
+
+mod patterns;
+
+pub use patterns::Patterns;
 
 /// File of the tensors.
 pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
@@ -56,9 +70,12 @@ pub struct AdapterConfig {
     /// Whether the scale is `alpha / √rank` (rsLoRA, arXiv:2312.03732).
     #[serde(default)]
     pub use_rslora: bool,
-    /// Alphas of modules, by the end of their names, that differ from `lora_alpha`.
+    /// Ranks of modules that differ from `r`; filled in by [`Adapter::save`].
     #[serde(default)]
-    pub alpha_pattern: BTreeMap<String, f64>,
+    pub rank_pattern: Patterns,
+    /// Alphas of modules that differ from `lora_alpha`.
+    #[serde(default)]
+    pub alpha_pattern: Patterns,
     /// Ours: hash of the base it was trained on.
     #[serde(default)]
     pub base_hash: String,
@@ -94,15 +111,123 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>,
     })
 }
 
-impl AdapterConfig {
-    /// Scale of a module's update of rank `rank`.
-    fn scale(&self, module: &str, rank: usize) -> f64 {
-        let ends = |pattern: &str| module == pattern || module.ends_with(&format!(".{pattern}"));
-        let alpha = self.alpha_pattern.iter().find(|(pattern, _)| ends(pattern));
-        let alpha = alpha.map_or(self.lora_alpha, |(_, alpha)| *alpha);
+/// Fields of PEFT's description that make another method of LoRA when they are set.
+const REFUSED_FIELDS: [&str; 9] = [
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "target_parameters",
+    "trainable_token_indices",
+    "kasa_config",
+];
+
+/// Refuses a description that asks for what would change the result and is not understood.
+fn refuse_other_methods(description: &serde_json::Value) -> ModelResult<()> {
+    use serde_json::Value;
+    let is_set = |field: &&&str| match &description[**field] {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(entries) => !entries.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+        _ => true,
+    };
+    let method = description["peft_type"].as_str().unwrap_or("LORA");
+    let asked = if method.is_empty() || method.eq_ignore_ascii_case("lora") {
+        REFUSED_FIELDS.iter().find(is_set).map(|field| format!("`{field}`"))
+    } else {
+        Some(format!("`peft_type` {method}"))
+    };
+    match asked {
+        Some(field) => Err(ModelError::Adapter(format!(
+            "{ADAPTER_CONFIG} asks for {field}, which is not supported; plain LoRA is"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Ranks and alphas of modules, from a description.
+struct Scales<'a> {
+    config: &'a AdapterConfig,
+    ranks: patterns::Matcher,
+    alphas: patterns::Matcher,
+}
+
+impl<'a> Scales<'a> {
+    fn new(config: &'a AdapterConfig) -> ModelResult<Self> {
+        Ok(Self {
+            config,
+            ranks: config.rank_pattern.matcher("rank_pattern")?,
+            alphas: config.alpha_pattern.matcher("alpha_pattern")?,
+        })
+    }
+
+    /// Scale of the update of rank `rank` that PEFT would give to `module`.
+    fn scale(&self, module: &str, rank: usize) -> ModelResult<f64> {
         let rank = rank as f64;
+        if let Some(stated) = self.ranks.value(module).filter(|stated| *stated != rank) {
+            return Err(ModelError::Adapter(format!(
+                "{module} has rank {rank}, but rank_pattern of {ADAPTER_CONFIG} says {stated}"
+            )));
+        }
+        let alpha = self.alphas.value(module).unwrap_or(self.config.lora_alpha);
         let alpha = if alpha > 0. { alpha } else { rank };
-        alpha / if self.use_rslora { rank.sqrt() } else { rank }
+        Ok(alpha / if self.config.use_rslora { rank.sqrt() } else { rank })
+    }
+}
+
+/// What a tensor of an adapter's file is.
+enum Part {
+    /// Down projection of a module.
+    A(String),
+    /// Up projection of a module.
+    B(String),
+    /// A weight or bias that replaces the base's.
+    Replacement(String),
+}
+
+/// Kinds of tensors that must not be left out silently.
+const REFUSED_PARTS: [(&str, &str); 4] = [
+    (".lora_magnitude_vector", "a magnitude of DoRA"),
+    (".lora_embedding_", "an update of the token embedding"),
+    (".trainable_tokens_", "an update of the token embedding"),
+    (".lora_B.bias", "a bias of an update"),
+];
+
+impl Part {
+    /// Reads a name without PEFT's prefix. Newer versions put the wrapped layer's own parts under
+    /// `base_layer`, and states that were not exported keep the adapter's name.
+    fn of(name: &str) -> ModelResult<Self> {
+        if let Some((_, what)) = REFUSED_PARTS.iter().find(|(part, _)| name.contains(part)) {
+            return Err(ModelError::Adapter(format!(
+                "{name} is {what}, which is not supported; plain LoRA is"
+            )));
+        }
+        let factor = |which: &str| {
+            let (module, rest) = name.split_once(which)?;
+            rest.ends_with("weight").then(|| module.to_owned())
+        };
+        if let Some(module) = factor(".lora_A.") {
+            return Ok(Self::A(module));
+        }
+        if let Some(module) = factor(".lora_B.") {
+            return Ok(Self::B(module));
+        }
+        let plain = name.replace(".modules_to_save.default.", ".");
+        Ok(Self::Replacement(plain.replace(".modules_to_save.", ".").replace(".base_layer.", ".")))
+    }
+}
+
+/// The checkpoint's name of a module or tensor that PEFT names from what it wrapped.
+fn from_the_top(name: String) -> String {
+    let starts = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
+    if starts(&["model.", "lm_head"]) {
+        format!("language_model.{name}")
+    } else if starts(&["layers.", "norm.", "norm_moe_gen.", "embed_tokens."]) {
+        format!("language_model.model.{name}")
+    } else {
+        name
     }
 }
 
@@ -152,16 +277,21 @@ impl Adapter {
             source,
             path: config.clone(),
         })?;
-        let malformed = |reason: String| ModelError::Malformed { what, reason, path: file.clone() };
-        let config: AdapterConfig =
-            serde_json::from_str(&text).map_err(|e| malformed(format!("its description: {e}")))?;
+        let malformed = |path: &Path, reason: String| {
+            let path = path.to_path_buf();
+            ModelError::Malformed { what, reason, path }
+        };
+        let unreadable = |e: serde_json::Error| malformed(&config, format!("its description: {e}"));
+        let description: serde_json::Value = serde_json::from_str(&text).map_err(unreadable)?;
+        refuse_other_methods(&description)?;
+        let config: AdapterConfig = serde_json::from_value(description).map_err(unreadable)?;
         std::fs::metadata(&file).map_err(|source| ModelError::Io {
             what,
             source,
             path: file.clone(),
         })?;
         let tensors = candle_core::safetensors::load(&file, device)
-            .map_err(|e| malformed(format!("{e}; it may be incomplete: export it again")))?;
+            .map_err(|e| malformed(&file, format!("{e}; it may be incomplete: export it again")))?;
         let hash = crate::weights::hash_files(std::slice::from_ref(&file))?;
         Self::from_tensors(config, tensors, hash)
     }
@@ -180,22 +310,23 @@ impl Adapter {
                     "{name} holds values that are not finite; export or teach it again"
                 )));
             }
-            let bare = name.strip_prefix(PEFT_PREFIX).unwrap_or(&name);
-            if let Some(module) = bare.strip_suffix(".lora_A.weight") {
-                a.insert(module.to_owned(), tensor);
-            } else if let Some(module) = bare.strip_suffix(".lora_B.weight") {
-                b.insert(module.to_owned(), tensor);
-            } else {
-                weights.insert(bare.replace(".modules_to_save.default.", "."), tensor);
-            }
+            match Part::of(name.strip_prefix(PEFT_PREFIX).unwrap_or(&name))? {
+                Part::A(module) => a.insert(module, tensor),
+                Part::B(module) => b.insert(module, tensor),
+                Part::Replacement(name) => weights.insert(from_the_top(name), tensor),
+            };
         }
+        let scales = Scales::new(&config)?;
         let mut loras = BTreeMap::new();
         for (module, a) in a {
             let Some(b) = b.remove(&module) else {
                 return Err(ModelError::Adapter(format!("{module} has lora_A but no lora_B")));
             };
-            let scale = config.scale(&module, a.dim(0)?);
-            loras.insert(module, Lora { a, b, scale });
+            let scale = scales.scale(&module, a.dim(0)?)?;
+            loras.insert(from_the_top(module), Lora { a, b, scale });
+        }
+        if let Some(module) = b.keys().next() {
+            return Err(ModelError::Adapter(format!("{module} has lora_B but no lora_A")));
         }
         Ok(Self { config, loras, weights, hash })
     }
@@ -221,7 +352,10 @@ impl Adapter {
         for (name, tensor) in weights {
             tensors.insert(format!("{PEFT_PREFIX}{name}"), tensor.to_dtype(dtype)?.contiguous()?);
         }
-        let config = &AdapterConfig { modules_to_save: modules_of(weights), ..config.clone() };
+        let config = &AdapterConfig {
+            modules_to_save: modules_of(weights),
+            ..with_ranks(config.clone(), loras)?
+        };
         // One entry only: the format keeps entries in no fixed order, and equal adapters should be
         // equal files.
         let origin = serde_json::json!({
@@ -243,6 +377,23 @@ impl Adapter {
         let text = serde_json::to_string_pretty(config).unwrap_or_default();
         std::fs::write(dir.join(ADAPTER_CONFIG), text).map_err(io)
     }
+}
+
+/// `config` with the ranks of `loras`, without which PEFT could not read them.
+fn with_ranks(
+    mut config: AdapterConfig,
+    loras: &BTreeMap<String, Lora>,
+) -> ModelResult<AdapterConfig> {
+    let mut ranks = Vec::with_capacity(loras.len());
+    for (module, lora) in loras {
+        ranks.push((module.clone(), lora.a.dim(0)?));
+    }
+    if config.r == 0 {
+        config.r = ranks.first().map_or(0, |(_, rank)| *rank);
+    }
+    let others = ranks.into_iter().filter(|(_, rank)| *rank != config.r);
+    config.rank_pattern = others.map(|(module, rank)| (module, rank as f64)).collect();
+    Ok(config)
 }
 
 /// Modules that a set of weights belongs to.
@@ -273,27 +424,28 @@ pub fn attach(
     let dtype = network.dtype();
     let mut on_linear = |module: &str, linear: &mut Linear| -> candle_core::Result<()> {
         let original = linear.clone();
-        let key = |part: &str| format!("{module}.{part}");
-        let mut touched = false;
-        if let Some(weight) = adapter.weights.get(&key("weight")) {
-            let bias = adapter.weights.get(&key("bias")).or(linear.bias());
-            let bias = bias.map(|bias| bias.to_dtype(dtype)).transpose()?;
-            linear.set_weight(weight.to_dtype(dtype)?, bias)?;
-            matched.insert(key("weight"));
-            if adapter.weights.contains_key(&key("bias")) {
-                matched.insert(key("bias"));
-            }
-            touched = true;
+        let keys = [format!("{module}.weight"), format!("{module}.bias")];
+        let [weight, bias] = keys.each_ref().map(|key| adapter.weights.get(key));
+        let lora = adapter.loras.get(module);
+        if weight.is_none() && bias.is_none() && lora.is_none() {
+            return Ok(());
         }
-        if let Some(lora) = adapter.loras.get(module) {
+        let named = |e: candle_core::Error| candle_core::Error::Msg(format!("{module}: {e}"));
+        let in_dtype = |tensor: Option<&Tensor>| tensor.map(|t| t.to_dtype(dtype)).transpose();
+        if let Some(weight) = in_dtype(weight)? {
+            let bias = linear.bias().cloned();
+            linear.set_weight(weight, bias).map_err(named)?;
+        }
+        if let Some(bias) = in_dtype(bias)? {
+            linear.set_bias(bias).map_err(named)?;
+        }
+        if let Some(lora) = lora {
             let (a, b) = (lora.a.to_dtype(dtype)?, lora.b.to_dtype(dtype)?);
-            linear.attach(Lora { a, b, scale: lora.scale })?;
+            linear.attach(Lora { a, b, scale: lora.scale }).map_err(named)?;
             matched.insert(module.to_owned());
-            touched = true;
         }
-        if touched {
-            replaced.linears.insert(module.to_owned(), original);
-        }
+        matched.extend(keys.into_iter().filter(|key| adapter.weights.contains_key(key)));
+        replaced.linears.insert(module.to_owned(), original);
         Ok(())
     };
     let attached = network.visit_linears(&mut on_linear).and_then(|()| {
@@ -359,14 +511,17 @@ mod tests {
     fn the_scale_follows_pefts_fields() {
         let plain = config(r#"{"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}"#);
         assert_eq!(plain.target_modules, ["all-linear"]);
-        assert_eq!(plain.scale("model.q_proj", 16), 2.);
+        let scale = |config: &AdapterConfig, module: &str, rank: usize| {
+            Scales::new(config).unwrap().scale(module, rank).unwrap()
+        };
+        assert_eq!(scale(&plain, "model.q_proj", 16), 2.);
         let stable = config(
             r#"{"lora_alpha": 32, "use_rslora": true, "modules_to_save": null,
                 "alpha_pattern": {"k_proj": 8}}"#,
         );
-        assert_eq!(stable.scale("model.q_proj", 16), 8.); // 32 / √16
-        assert_eq!(stable.scale("model.k_proj", 16), 2.); // 8 / √16
-        assert_eq!(config("{}").scale("q_proj", 4), 1.); // no alpha: that of the rank
+        assert_eq!(scale(&stable, "model.q_proj", 16), 8.); // 32 / √16
+        assert_eq!(scale(&stable, "model.k_proj", 16), 2.); // 8 / √16
+        assert_eq!(scale(&config("{}"), "q_proj", 4), 1.); // no alpha: that of the rank
     }
 
     #[test]
@@ -375,5 +530,91 @@ mod tests {
         let tensors = HashMap::from([("base_model.model.x.lora_A.weight".to_owned(), a)]);
         let error = Adapter::from_tensors(config("{}"), tensors, String::new()).unwrap_err();
         assert!(error.to_string().contains("x has lora_A but no lora_B"), "{error}");
+    }
+
+    fn zeros(shape: (usize, usize)) -> Tensor {
+        Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+    }
+
+    fn read(text: &str, names: &[&str]) -> ModelResult<Adapter> {
+        let tensor = |name: &&str| {
+            let shape = if name.contains("lora_B") { (4, 2) } else { (2, 4) };
+            (format!("base_model.model.{name}"), zeros(shape))
+        };
+        Adapter::from_tensors(config(text), names.iter().map(tensor).collect(), String::new())
+    }
+
+    #[test]
+    fn names_are_those_of_the_checkpoint_whatever_was_wrapped() {
+        let names = [
+            "layers.0.self_attn.q_proj.lora_A.weight",
+            "layers.0.self_attn.q_proj.lora_B.weight",
+            "model.layers.1.self_attn.q_proj.lora_A.default.weight",
+            "model.layers.1.self_attn.q_proj.lora_B.default.weight",
+            "model.layers.1.self_attn.q_proj.base_layer.bias",
+            "language_model.model.layers.2.mlp_moe_gen.up_proj.lora_A.weight",
+            "language_model.model.layers.2.mlp_moe_gen.up_proj.lora_B.weight",
+            "lm_head.modules_to_save.default.weight",
+            "norm.weight",
+        ];
+        let adapter = read("{}", &names).unwrap();
+        let at = "language_model.model.layers";
+        let loras = [".0.self_attn.q_proj", ".1.self_attn.q_proj", ".2.mlp_moe_gen.up_proj"];
+        assert_eq!(
+            adapter.loras.keys().cloned().collect::<Vec<_>>(),
+            loras.map(|l| format!("{at}{l}"))
+        );
+        let weights = [
+            "language_model.lm_head.weight".to_owned(),
+            format!("{at}.1.self_attn.q_proj.bias"),
+            "language_model.model.norm.weight".to_owned(),
+        ];
+        assert_eq!(adapter.weights.keys().cloned().collect::<Vec<_>>(), weights);
+    }
+
+    #[test]
+    fn a_rank_pattern_that_disagrees_with_the_tensors_is_named() {
+        let names = ["model.q_proj.lora_A.weight", "model.q_proj.lora_B.weight"];
+        let text = |rank: usize| format!(r#"{{"r": 8, "rank_pattern": {{"q_proj": {rank}}}}}"#);
+        assert_eq!(read(&text(2), &names).unwrap().loras.len(), 1);
+        let error = read(&text(3), &names).unwrap_err().to_string();
+        assert!(error.contains("model.q_proj has rank 2") && error.contains("says 3"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_plain_lora_is_refused_by_name() {
+        for (text, field) in [
+            (r#"{"peft_type": "IA3"}"#, "`peft_type` IA3"),
+            (r#"{"use_dora": true}"#, "`use_dora`"),
+            (r#"{"lora_bias": true}"#, "`lora_bias`"),
+            (r#"{"layer_replication": [[0, 2], [1, 3]]}"#, "`layer_replication`"),
+        ] {
+            let description = serde_json::from_str(text).unwrap();
+            let error = refuse_other_methods(&description).unwrap_err().to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        let plain = r#"{"peft_type": "LORA", "fan_in_fan_out": true, "layer_replication": null}"#;
+        refuse_other_methods(&serde_json::from_str(plain).unwrap()).unwrap();
+        for name in [
+            "model.embed_tokens.lora_embedding_A",
+            "model.layers.0.q_proj.lora_magnitude_vector",
+            "model.layers.0.q_proj.lora_B.bias",
+        ] {
+            let error = read("{}", &[name]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let error = read("{}", &["model.x.lora_B.weight"]).unwrap_err().to_string();
+        assert!(error.contains("model.x has lora_B but no lora_A"), "{error}");
+    }
+
+    #[test]
+    fn saved_ranks_can_be_read_by_peft() {
+        let lora = |rank| Lora { a: zeros((rank, 4)), b: zeros((4, rank)), scale: 1. };
+        let loras =
+            BTreeMap::from([("x.q_proj".to_owned(), lora(2)), ("x.v_proj".to_owned(), lora(5))]);
+        let saved = with_ranks(AdapterConfig { r: 2, ..AdapterConfig::default() }, &loras).unwrap();
+        let text = serde_json::to_string(&saved).unwrap();
+        assert!(text.contains(r#""rank_pattern":{"x.v_proj":5}"#), "{text}");
+        assert_eq!(with_ranks(AdapterConfig::default(), &loras).unwrap().r, 2);
     }
 }

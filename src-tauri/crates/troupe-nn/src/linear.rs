@@ -196,6 +196,19 @@ impl Linear {
         Ok(())
     }
 
+    /// Replaces the bias, or adds one.
+    ///
+    /// # Errors
+    /// When its length is not the number of outputs.
+    pub fn set_bias(&mut self, bias: Tensor) -> Result<()> {
+        let (o, _) = self.shape()?;
+        if bias.dims() != [o] {
+            bail!("linear: a bias of {:?} does not fit {o} outputs", bias.dims())
+        }
+        self.bias = Some(bias);
+        Ok(())
+    }
+
     /// Keeps a dense f32 weight on the CPU in the order in which products of a few dozen rows read it:
     /// they are twice as fast. For weights that are not trained; others stay as they are.
     ///

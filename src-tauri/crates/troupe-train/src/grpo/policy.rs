@@ -223,7 +223,7 @@ impl Student {
                     // The scale is within the factors: alpha over rank is 1.
                     let rank = sum.a.dim(0)? as f64;
                     let alpha = if config.use_rslora { rank.sqrt() } else { rank };
-                    config.alpha_pattern.insert(module.to_owned(), alpha);
+                    config.alpha_pattern.put_first(module.to_owned(), alpha);
                     loras.insert(module.to_owned(), sum);
                 }
             }
