@@ -60,6 +60,7 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let is_trained = weight.track_op();
         let (dx, dw) = with_slices([xs, weight, grad], |[xs, weight, grad]| {
             let width = weight.len();
             let mut dx = vec![0f32; xs.len()];
@@ -75,6 +76,9 @@ impl CustomOp2 for RmsNorm {
                     *d = inverse * (*d - x * mean);
                 }
             });
+            if !is_trained {
+                return Ok((dx, None));
+            }
             let mut dw = vec![0f32; width];
             for (x, g) in xs.chunks_exact(width).zip(grad.chunks_exact(width)) {
                 let inverse = self.inverse(x);
@@ -82,11 +86,11 @@ impl CustomOp2 for RmsNorm {
                     *d += g * x * inverse;
                 }
             }
-            Ok((dx, dw))
+            Ok((dx, Some(dw)))
         })?;
-        let dev = xs.device();
-        let dx = Tensor::from_vec(dx, xs.shape(), dev)?;
-        Ok((Some(dx), Some(Tensor::from_vec(dw, weight.shape(), dev)?)))
+        let dx = Tensor::from_vec(dx, xs.shape(), xs.device())?;
+        let dw = dw.map(|dw| Tensor::from_vec(dw, weight.shape(), xs.device())).transpose()?;
+        Ok((Some(dx), dw))
     }
 }
 
