@@ -508,10 +508,12 @@ impl MotLm {
             let und_qkv = und.map(|xs| layer.und.qkv(xs, &und_rope)).transpose()?;
             let gen_qkv = latent.map(|(xs, expert)| expert.qkv(xs, &gen_rope)).transpose()?;
             let join = |index: usize| join_rows(und_qkv.as_ref(), gen_qkv.as_ref(), index);
+            let mut past = Vec::new();
             let (keys, values) = match &mut kv {
                 Kv::None => (join(1)?, join(2)?),
                 Kv::Read(caches) => {
-                    (with_past(caches, i, 0, join(1)?)?, with_past(caches, i, 1, join(2)?)?)
+                    past = cached(caches, i)?;
+                    (join(1)?, join(2)?)
                 }
                 Kv::Append(cache) => {
                     let cached = &mut cache.layers[i];
@@ -535,7 +537,8 @@ impl MotLm {
                 break;
             }
             let scale = 1. / (self.cfg.head_dim() as f64).sqrt();
-            let attended = fused::attention(&join(0)?, &keys, &values, mask, scale)?; // (t, n, d)
+            let queries = join(0)?;
+            let attended = fused::attention_after(&past, &queries, &keys, &values, mask, scale)?; // (t, n, d)
             let num_und = und.map_or(Ok(0), |xs| xs.dim(0))?;
             let next_und =
                 und.map(|xs| layer.und.finish(xs, &attended.narrow(0, 0, num_und)?)).transpose()?;
@@ -598,16 +601,11 @@ fn in_sequence_order(
     }
 }
 
-/// Cached keys (`part` 0) or values (1) of all caches, then the new ones.
-fn with_past(caches: &[&KvCache], layer: usize, part: usize, new: Tensor) -> Result<Tensor> {
-    let mut parts = Vec::with_capacity(caches.len() + 1);
-    for cache in caches.iter().filter(|cache| cache.len_of(layer) > 0) {
+/// Keys and values of one layer of all caches that hold any.
+fn cached(caches: &[&KvCache], layer: usize) -> Result<Vec<fused::Past>> {
+    let past = |cache: &&KvCache| {
         let (keys, values) = cache.layer(layer)?;
-        parts.push(if part == 0 { keys } else { values });
-    }
-    if parts.is_empty() {
-        return Ok(new);
-    }
-    parts.push(new);
-    Tensor::cat(&parts, 0)
+        Ok(fused::Past { keys, values })
+    };
+    caches.iter().filter(|cache| cache.len_of(layer) > 0).map(past).collect()
 }

@@ -13,7 +13,7 @@ mod exp;
 mod norm;
 mod rope;
 
-pub use attention::{MAX_SCORES, attention};
+pub use attention::{MAX_SCORES, Past, attention, attention_after};
 pub use cross_entropy::cross_entropy;
 pub use elementwise::{gelu_tanh, swiglu};
 pub use norm::{layer_norm, rms_norm};
