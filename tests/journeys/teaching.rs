@@ -135,6 +135,54 @@ fn numbers_of_the_recipe_reach_the_run_and_its_curves_a_file() {
 }
 
 #[test]
+fn window_and_command_line_plan_the_same() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let usual = studio.training_plan(&id, None).unwrap();
+    assert!(usual.findings.iter().all(|f| f.code != "memory" && f.code != "disk"), "{usual:?}");
+    let mut changed = usual.defaults.clone();
+    (changed.num_steps, changed.pictures, changed.lora_rank) = (2000, 40, 64);
+    let larger = studio.recipe_plan(&id, &changed).unwrap();
+    for (item, window) in [(&usual.recipe, &usual), (&changed, &larger)] {
+        let changes = [
+            format!("num_steps={}", item.num_steps),
+            format!("pictures={}", item.pictures),
+            format!("lora.rank={}", item.lora_rank),
+        ];
+        let recipe = studio.recipe(None, &changes, None).unwrap();
+        // Another process of the same user.
+        let line = scratch.studio().sft_plan(&id, &recipe, 1).unwrap();
+        assert_eq!(window.minutes, line.minutes);
+        assert_eq!(window.memory_mb, line.memory_bytes as f64 / 1e6);
+        assert_eq!(window.disk_mb, line.disk_bytes as f64 / 1e6);
+        for (kind, planned) in window.kinds.iter().zip(&line.kinds) {
+            assert_eq!((&kind.label, kind.num_train as usize), (&planned.label, planned.num_train));
+        }
+    }
+    assert!(larger.minutes > usual.minutes);
+    assert!(larger.memory_mb > usual.memory_mb && larger.disk_mb > usual.disk_mb);
+}
+
+#[test]
+fn a_run_that_cannot_fit_is_refused_with_what_to_do() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let mut recipe = studio.training_plan(&id, None).unwrap().defaults;
+    recipe.lora_rank = 100_000_000; // terabytes
+    let plan = studio.recipe_plan(&id, &recipe).unwrap();
+    let codes: Vec<(&str, &str)> =
+        plan.findings.iter().map(|f| (f.severity.as_str(), f.code.as_str())).collect();
+    assert!(codes.starts_with(&[("error", "memory"), ("error", "disk")]), "{codes:?}");
+    let too_much =
+        StartTraining { recipe: Some(recipe), num_steps: None, queue: true, ..request(&id, 1) };
+    let refused = studio.start_training(&too_much).unwrap_err();
+    assert!(refused.message.contains("of memory") && !refused.hint.is_empty(), "{refused:?}");
+    assert!(studio.list_runs(None).unwrap().is_empty());
+}
+
+#[test]
 fn a_queued_run_starts_when_the_one_before_has_ended() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");

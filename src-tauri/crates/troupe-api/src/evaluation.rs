@@ -23,6 +23,7 @@ use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
     memory, now_ms,
+    room::Needs,
     training::status_word,
     wire::{
         EvaluationDetail, EvaluationPhase, EvaluationPlan, EvaluationSubject, EvaluationSummary,
@@ -203,13 +204,12 @@ impl Studio {
             task: load.task.into(),
             num_items: load.num_items as u32,
         };
-        let files = ModelFiles::find(self.model_dir()).map(|files| memory::files_mb(&files.all()));
         Ok(EvaluationPlan {
             subjects: subjects.iter().map(subject).collect(),
             tasks: loads.iter().filter(|l| l.num_items > 0).map(task).collect(),
             num_items: num_items as u32,
             minutes: (secs + SECS_BESIDE_ITEMS) / 60.,
-            memory_mb: files.unwrap_or_default() * MEMORY_OVER_FILES,
+            memory_mb: self.evaluation_memory_mb(),
             busy: self.refuse_when_busy().err().map(|error| error.message),
             problem: problem(&subjects, &stages, num_items),
             stages,
@@ -252,8 +252,15 @@ impl Studio {
         summary(&run)
     }
 
+    /// Megabytes that an evaluation takes.
+    fn evaluation_memory_mb(&self) -> f64 {
+        let files = ModelFiles::find(self.model_dir()).map(|files| memory::files_mb(&files.all()));
+        files.unwrap_or_default() * MEMORY_OVER_FILES
+    }
+
     fn spawn_evaluation(&self, run: &RunFolder) -> ApiResult<()> {
-        self.make_room()?;
+        let memory = self.evaluation_memory_mb() * memory::MB;
+        self.make_room(Needs { memory, disk: 0. })?;
         self.spawn_worker(run, "eval-worker")
     }
 

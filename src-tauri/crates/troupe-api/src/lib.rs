@@ -20,7 +20,9 @@ mod picture_file;
 mod prompting;
 mod recipes;
 mod refining;
+mod room;
 mod scene;
+mod speed;
 mod sprites;
 mod training;
 pub mod wire;
@@ -76,6 +78,8 @@ struct Inner {
     material: Mutex<material::MaterialIndex>,
     /// Of the base; read when first counted with.
     tokenizer: OnceLock<TextTokenizer>,
+    /// What this process measured of the machine.
+    trial_speed: Mutex<Option<f64>>,
 }
 
 /// The data folder of this user.
@@ -135,6 +139,7 @@ impl Studio {
             cancels: Mutex::default(),
             material: Mutex::default(),
             tokenizer: OnceLock::new(),
+            trial_speed: Mutex::default(),
             library,
             model_dir,
             home,

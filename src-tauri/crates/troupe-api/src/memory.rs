@@ -1,11 +1,11 @@
-//! What the system says about this process: memory, and open connections.
+//! What the system says: memory, disk, and this process's open connections.
 //!
-//! Read from `/proc`; elsewhere the answer is "not told", never a guess.
+//! Read from `/proc` and, on any Unix, the file system; elsewhere the answer is "not told", never a guess.
 
 use std::path::Path;
 
 /// Bytes of a megabyte.
-const MB: f64 = 1024. * 1024.;
+pub(crate) const MB: f64 = 1024. * 1024.;
 
 /// Memory that this process holds, in megabytes.
 pub(crate) fn resident_mb() -> Option<f64> {
@@ -15,6 +15,26 @@ pub(crate) fn resident_mb() -> Option<f64> {
 /// Memory that could still be taken without swapping, in megabytes.
 pub(crate) fn available_mb() -> Option<f64> {
     Some(kilobytes(&read("/proc/meminfo")?, "MemAvailable:")? * 1024. / MB)
+}
+
+/// All memory of this machine with its swap, in megabytes.
+pub(crate) fn total_mb() -> Option<f64> {
+    let text = read("/proc/meminfo")?;
+    let swap = kilobytes(&text, "SwapTotal:").unwrap_or_default();
+    Some((kilobytes(&text, "MemTotal:")? + swap) * 1024. / MB)
+}
+
+/// Bytes of disk that this user may still fill where `path` is.
+#[cfg(unix)]
+pub(crate) fn free_disk(path: &Path) -> Option<f64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail as f64 * disk.f_frsize as f64)
+}
+
+/// Bytes of disk that this user may still fill where `path` is.
+#[cfg(not(unix))]
+pub(crate) fn free_disk(_: &Path) -> Option<f64> {
+    None
 }
 
 /// Size of files in megabytes; those that cannot be read count as nothing.
@@ -83,6 +103,9 @@ mod tests {
     fn the_system_tells() {
         assert!(resident_mb().is_some_and(|mb| mb > 1.));
         assert!(available_mb().is_some_and(|mb| mb > 1.));
+        assert!(total_mb() > available_mb());
+        assert!(free_disk(&std::env::temp_dir()).is_some_and(|bytes| bytes > 1e6));
+        assert_eq!(free_disk(Path::new("/no/such/place")), None);
         assert_eq!(num_connections(), Some(0), "tests open no connection to elsewhere");
     }
 }

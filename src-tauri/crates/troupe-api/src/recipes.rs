@@ -47,6 +47,6 @@ impl Studio {
     /// When the character does not exist or the base is unusable.
     pub fn sft_plan(&self, wanted: &str, recipe: &SftRecipe, seed: u32) -> ApiResult<SftPlan> {
         let character = self.library().load(wanted)?;
-        Ok(plan(self.model_dir(), &character, recipe, u64::from(seed))?)
+        Ok(plan(self.model_dir(), &character, recipe, u64::from(seed), self.trial_speed())?)
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
     now_ms,
+    room::Needs,
     training::{Job, RunFile, file_name, write_run},
     wire::{
         EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, RefineDetail, RefineNumbers,
@@ -81,7 +82,12 @@ impl Studio {
     /// When the character does not exist or the base is unusable.
     pub fn grpo_plan(&self, wanted: &str, profile: &GrpoProfile) -> ApiResult<GrpoPlan> {
         let character = self.library().load(wanted)?;
-        Ok(plan(self.model_dir(), &character, profile)?)
+        Ok(plan(self.model_dir(), &character, profile, self.trial_speed())?)
+    }
+
+    /// What a run of stage 2 with these numbers needs.
+    pub(crate) fn grpo_needs(&self, wanted: &str, profile: &GrpoProfile) -> ApiResult<Needs> {
+        Ok(needs_of(&self.grpo_plan(wanted, profile)?))
     }
 
     /// Creates a run of stage 2 without starting it.
@@ -154,6 +160,7 @@ impl Studio {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
         };
+        let needs = found.as_ref().map(needs_of).unwrap_or_default();
         let count = |of: fn(&GrpoPlan) -> usize| found.as_ref().map_or(0, of) as u32;
         let amount = |of: fn(&GrpoPlan) -> f64| found.as_ref().map_or(0., of);
         Ok(RefinePlan {
@@ -168,7 +175,8 @@ impl Studio {
             is_drafted: found.as_ref().is_some_and(|plan| plan.is_drafted),
             images_per_epoch: count(|plan| plan.images_per_epoch),
             minutes: amount(|plan| plan.guessed_minutes),
-            memory_mb: amount(|plan| plan.guessed_memory_mb),
+            memory_mb: needs.memory_mb(),
+            findings: self.room_findings(needs),
             stand_ins: found.map(|plan| plan.stand_ins).unwrap_or_default(),
         })
     }
@@ -194,9 +202,11 @@ impl Studio {
     pub fn start_refining(&self, request: &StartRefining) -> ApiResult<RunSummary> {
         let name = request.profile.as_deref();
         let profile = self.changed_profile(name, request.numbers.as_ref())?;
+        self.stage1_adapter(&request.character_id)?;
+        let needs = self.grpo_needs(&request.character_id, &profile)?;
         let create =
             || self.create_grpo_run(&request.character_id, request.seed.unwrap_or(1), profile);
-        self.start_or_queue(request.queue, create)
+        self.start_or_queue(request.queue, needs, create)
     }
 
     /// The prompts that refining draws, with their questions: the character's own, and drafts where
@@ -231,6 +241,10 @@ impl Studio {
         self.save_character(&character)?;
         Ok(character.id)
     }
+}
+
+fn needs_of(plan: &GrpoPlan) -> Needs {
+    Needs::new(plan.memory_bytes, plan.disk_bytes)
 }
 
 /// What a run's events have to show. Rounds done again after a crash replace their first try.

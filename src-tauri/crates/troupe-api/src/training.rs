@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use troupe_character::{Character, checks, samples};
 use troupe_jobs::{Request, RunFolder, State, Status};
 use troupe_train::{
+    estimate::{estimate, recipe_samples},
     events::{Control, Outcome, TrainEvent},
     grpo::trainer::{self, GrpoJob},
     recipe::SftRecipe,
@@ -15,7 +16,8 @@ use troupe_train::{
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCode},
-    memory, now_ms, refining,
+    now_ms, refining,
+    room::Needs,
     wire::{
         CurvePoint, FindingItem, KindItem, RecipeItem, RunDetail, RunSummary, SampleItem,
         StartTraining, TrainingPlan,
@@ -84,14 +86,8 @@ pub struct RunEvents {
     pub event: TrainEvent,
 }
 
-/// Seconds of one step per thousand text tokens, measured on two cores.
-const SECS_PER_THOUSAND_TEXT_TOKENS: f64 = 4.2;
-/// Seconds of one step per picture, measured on two cores.
-const SECS_PER_PICTURE: f64 = 0.12;
-/// Seconds of loading, samples and validation per run, measured on two cores.
-const SECS_BESIDE_STEPS: f64 = 100.;
-/// Memory of a run on `mini`, measured.
-const MEMORY_MB: f64 = 2_600.;
+/// Seed of runs that name none.
+const SEED: u32 = 1;
 
 fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     toml::from_str(&run.run_toml()?).map_err(|e| {
@@ -219,12 +215,7 @@ impl Studio {
 
     fn plan(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<TrainingPlan> {
         let character = self.library().load(wanted)?;
-        let options = samples::SampleOptions {
-            kinds: recipe.kinds.iter().copied().collect(),
-            held_out_share: recipe.held_out_share,
-            ..Default::default()
-        };
-        let samples = samples::training_samples(&character, &options);
+        let samples = recipe_samples(&character, recipe, u64::from(SEED));
         let kinds = samples::counts(&samples)
             .into_iter()
             .map(|(kind, count)| KindItem {
@@ -233,29 +224,44 @@ impl Studio {
                 num_held_out: count.held_out as u32,
             })
             .collect();
-        let text_steps = recipe.num_steps as f64 / recipe.text_every.max(1) as f64;
-        let text = text_steps * recipe.text_tokens as f64 / 1000. * SECS_PER_THOUSAND_TEXT_TOKENS;
-        let pictures = (recipe.num_steps * recipe.pictures) as f64 * SECS_PER_PICTURE;
+        let taken = estimate(self.model_dir(), recipe, &samples)?;
+        let needs = Needs::new(taken.memory_bytes, taken.disk_bytes);
+        let mut found = self.room_findings(needs);
+        found.extend(findings(&character));
         Ok(TrainingPlan {
             kinds,
             num_steps: recipe.num_steps as u32,
-            minutes: (text + pictures + SECS_BESIDE_STEPS) / 60.,
-            memory_mb: MEMORY_MB,
-            findings: findings(&character),
+            minutes: taken.minutes(self.trial_speed()),
+            memory_mb: needs.memory_mb(),
+            disk_mb: needs.disk_mb(),
+            findings: found,
             busy_run: self.busy_run(),
             recipe: recipe.into(),
-            defaults: (&SftRecipe::default()).into(),
+            defaults: (&self.changed_recipe(None, None)?).into(),
         })
     }
 
-    /// Frees the chat's model when a run would not fit beside it. The next message loads it again.
-    pub(crate) fn make_room(&self) -> ApiResult<()> {
-        let is_tight = memory::available_mb().is_some_and(|available| available < MEMORY_MB);
-        if is_tight && self.engine().loaded().is_some() {
-            tracing::info!("memory is tight: the chat's model makes room");
-            self.engine().submit(|slot| slot.unload())?;
-        }
-        Ok(())
+    /// What a run of stage 1 with these numbers needs.
+    pub(crate) fn sft_needs(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<Needs> {
+        let samples = recipe_samples(&self.library().load(wanted)?, recipe, u64::from(SEED));
+        let taken = estimate(self.model_dir(), recipe, &samples)?;
+        Ok(Needs::new(taken.memory_bytes, taken.disk_bytes))
+    }
+
+    /// Refuses a run of stage 1 for which this machine has not enough memory or disk.
+    ///
+    /// # Errors
+    /// When it cannot fit, the character does not exist or the base is unusable.
+    pub fn require_room(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<()> {
+        self.refuse_what_cannot_fit(self.sft_needs(wanted, recipe)?)
+    }
+
+    /// What stands in the way of a run of stage 1 on this machine: memory or disk that is missing.
+    ///
+    /// # Errors
+    /// When the character does not exist or the base is unusable.
+    pub fn check_room(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<Vec<FindingItem>> {
+        Ok(self.room_findings(self.sft_needs(wanted, recipe)?))
     }
 
     /// Findings about a character in plain words.
@@ -284,7 +290,7 @@ impl Studio {
     /// When the character does not exist or the run cannot be written.
     pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
         let recipe = self.changed_recipe(request.recipe.as_ref(), request.num_steps)?;
-        self.create_run_with(&request.character_id, request.seed.unwrap_or(1), recipe)
+        self.create_run_with(&request.character_id, request.seed.unwrap_or(SEED), recipe)
     }
 
     /// The same with every number given.
@@ -324,15 +330,20 @@ impl Studio {
     /// When another run is on, the character has nothing to learn from, or the process cannot be
     /// started.
     pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
-        self.start_or_queue(request.queue, || self.create_run(request))
+        let recipe = self.changed_recipe(request.recipe.as_ref(), request.num_steps)?;
+        let needs = self.sft_needs(&request.character_id, &recipe)?;
+        self.start_or_queue(request.queue, needs, || self.create_run(request))
     }
 
-    /// Starts the run that `create` makes, or lets it wait for the one that is on.
+    /// Starts the run that `create` makes, or lets it wait for the one that is on. One that cannot fit
+    /// is refused.
     pub(crate) fn start_or_queue(
         &self,
         queue: bool,
+        needs: Needs,
         create: impl FnOnce() -> ApiResult<PathBuf>,
     ) -> ApiResult<RunSummary> {
+        self.refuse_what_cannot_fit(needs)?;
         if queue && self.busy_run().is_some() {
             let run = RunFolder::open(&create()?)?;
             crate::write_atomic(&run.dir().join(QUEUED), b"")?;
@@ -340,7 +351,7 @@ impl Studio {
         }
         self.refuse_when_busy()?;
         let run = RunFolder::open(&create()?)?;
-        self.make_room()?;
+        self.make_room(needs)?;
         self.spawn(&run)?;
         summary(&run)
     }
@@ -359,6 +370,15 @@ impl Studio {
         self.spawn(&run)?;
         leave_queue(&run);
         Ok(Some(summary(&run)?))
+    }
+
+    /// What a run that was created before needs.
+    fn needs_of(&self, run: &RunFolder) -> ApiResult<Needs> {
+        let file = run_file(run)?;
+        match &file.job {
+            Job::Sft(job) => self.sft_needs(&file.character_id, &job.recipe),
+            Job::Grpo(job) => self.grpo_needs(&file.character_id, &job.profile),
+        }
     }
 
     pub(crate) fn refuse_when_busy(&self) -> ApiResult<()> {
@@ -440,7 +460,7 @@ impl Studio {
             return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
         }
         self.refuse_when_busy()?;
-        self.make_room()?;
+        self.make_room(self.needs_of(&run)?)?;
         self.spawn(&run)?;
         leave_queue(&run);
         summary(&run)

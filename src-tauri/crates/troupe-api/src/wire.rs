@@ -542,6 +542,8 @@ pub struct TrainingPlan {
     pub minutes: f64,
     /// Estimate of memory.
     pub memory_mb: f64,
+    /// Estimate of disk.
+    pub disk_mb: f64,
     /// What to know before.
     pub findings: Vec<FindingItem>,
     /// A run that is on now, whoever it is for.

@@ -72,7 +72,8 @@ pub(crate) fn train(
     let recipe = recipe(studio, arguments)?;
     if arguments.dry_run {
         let plan = studio.sft_plan(&detail.id, &recipe, arguments.seed)?;
-        let findings = studio.check_character(&detail.id)?;
+        let mut findings = studio.check_room(&detail.id, &recipe)?;
+        findings.extend(studio.check_character(&detail.id)?);
         output.result(&json!({"plan": plan, "recipe": recipe, "findings": findings}), || {
             let found =
                 findings.iter().map(|f| format!("\n{}: {}. {}", f.severity, f.message, f.hint));
@@ -83,6 +84,7 @@ pub(crate) fn train(
     let run = if arguments.resume {
         studio.resumable_run(&detail.id, "sft")?
     } else {
+        studio.require_room(&detail.id, &recipe)?;
         studio.create_run_with(&detail.id, arguments.seed, recipe)?
     };
     work(&run, &detail.draft.name, output)

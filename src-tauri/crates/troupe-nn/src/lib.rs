@@ -9,6 +9,7 @@
 //! | [`quant`] | weight-only quantised linear layers |
 //! | [`rope`] | rotary tables |
 //! | [`threads`] | the pool of threads that all kernels share |
+//! | [`trial`] | a piece of work by whose duration a machine is known |
 //! | [`adamw`] | optimiser step, gradient norm, moving average |
 //!
 //! # Kernels and gradients
@@ -47,3 +48,4 @@ mod product;
 pub mod quant;
 pub mod rope;
 pub mod threads;
+pub mod trial;

@@ -10,12 +10,16 @@ use std::sync::Once;
 pub fn compute_here() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let chosen = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
-        let present = || std::thread::available_parallelism().map_or(1, usize::from);
-        // One thread beside the caller at least: others may use the pool while the caller waits.
-        let num_threads = chosen.filter(|n| *n > 0).unwrap_or_else(present).max(2);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).use_current_thread();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads()).use_current_thread();
         // Fails when the pool exists already; it then works as it is, only slower.
         let _ = pool.build_global();
     });
+}
+
+/// How many threads a network uses: `RAYON_NUM_THREADS`, or one a core. One beside the caller at least:
+/// others may use the pool while the caller waits.
+pub fn num_threads() -> usize {
+    let chosen = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+    let present = || std::thread::available_parallelism().map_or(1, usize::from);
+    chosen.filter(|n| *n > 0).unwrap_or_else(present).max(2)
 }

@@ -17,7 +17,7 @@ use crate::error::{TrainError, TrainResult};
 const TENSORS: &str = "tensors.safetensors";
 const STATE: &str = "state.json";
 /// Checkpoints kept.
-const KEPT: usize = 2;
+pub(crate) const KEPT: usize = 2;
 
 fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
     let path = path.to_path_buf();

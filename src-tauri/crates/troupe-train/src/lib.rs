@@ -5,6 +5,7 @@
 //! | [`sequence`] | packed sequences and their losses |
 //! | [`recipe`] | the numbers of a run, with presets |
 //! | [`plan`] | what a run would do, before it does it |
+//! | [`estimate`] | what a run takes of the machine: memory, disk, time |
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
 //! | [`grpo`] | stage 2: Character-GRPO |
@@ -18,6 +19,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod estimate;
 pub mod events;
 pub mod golden;
 pub mod grpo;

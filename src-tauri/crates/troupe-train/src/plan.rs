@@ -6,22 +6,17 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Serialize;
 use troupe_character::{
     Character,
-    samples::{SampleBlock, SampleKind, SampleOptions, TrainingSample, training_samples},
+    samples::{SampleBlock, SampleKind, TrainingSample},
 };
 use troupe_model::{
-    config::ModelConfig,
-    gguf::GgufFile,
-    inspect::{required_tensors, stored_precision},
-    memory::{Planner, Purpose, Workload},
-    runtime::{ModelFiles, Precision},
-    tokens::TextTokenizer,
+    config::ModelConfig, gguf::GgufFile, runtime::ModelFiles, tokens::TextTokenizer,
 };
 
 use crate::{
     data::role,
     error::TrainResult,
-    recipe::{Mode, SftRecipe},
-    sft::{is_trained, takes_lora},
+    estimate::{estimate, recipe_samples},
+    recipe::SftRecipe,
 };
 
 /// One kind of sample in a plan.
@@ -70,20 +65,14 @@ pub struct SftPlan {
     pub num_trainable: usize,
     /// Estimate of memory in bytes.
     pub memory_bytes: usize,
-    /// Estimate of minutes on two CPU cores.
+    /// Estimate of the disk that the run's folder and the adapter take, in bytes.
+    pub disk_bytes: usize,
+    /// Estimate of minutes on this machine.
     pub minutes: f64,
 }
 
-/// Arithmetic operations per second of two cores, measured on `mini` with adapters.
-const OPERATIONS_PER_SECOND: f64 = 1.1e11;
-/// Seconds beside the steps: loading, conditions, validations, samples.
-const SECONDS_BESIDE: f64 = 60.;
-/// Activations of a layer per token, in model widths and in MLP widths.
-const ACTIVATIONS: (usize, usize) = (10, 3);
-/// Memory of the program itself, its files and the allocator's slack.
-const BYTES_BESIDE: usize = 400 << 20;
-
-/// Plans a run on a character with a base.
+/// Plans a run on a character with a base, on a machine that does `trial_speed` operations of a
+/// [`Trial`](troupe_nn::trial::Trial) a second.
 ///
 /// # Errors
 /// When the base's configuration or tokenizer is unusable.
@@ -92,6 +81,7 @@ pub fn plan(
     character: &Character,
     recipe: &SftRecipe,
     seed: u64,
+    trial_speed: f64,
 ) -> TrainResult<SftPlan> {
     let config = ModelConfig::from_dir(model_dir)?;
     let files = ModelFiles::find(model_dir)?;
@@ -99,56 +89,24 @@ pub fn plan(
     let names = &config.special_token_names;
     let tokenizer =
         TextTokenizer::from_dir(model_dir, gguf.as_ref(), names, &config.text_template)?;
-    let options = SampleOptions {
-        kinds: recipe.kinds.iter().copied().collect(),
-        held_out_share: recipe.held_out_share,
-        seed,
-        ..Default::default()
-    };
-    let samples = training_samples(character, &options);
+    let samples = recipe_samples(character, recipe, seed);
     let mut kinds: BTreeMap<SampleKind, KindPlan> = BTreeMap::new();
     for sample in &samples {
         add(&tokenizer, &mut kinds, sample)?;
     }
     let kinds: Vec<KindPlan> = kinds.into_values().collect();
-    let sizes = Sizes::of(&config, recipe)?;
+    let taken = estimate(model_dir, recipe, &samples)?;
     let (text_passes, picture_passes) = passes(recipe, &kinds);
     Ok(SftPlan {
         num_steps: recipe.num_steps,
         text_passes,
         picture_passes,
-        num_trainable: sizes.trainable,
-        memory_bytes: memory(&config, &files, recipe, &sizes)?,
-        minutes: sizes.seconds(&config, recipe) / 60.,
+        num_trainable: taken.num_trainable,
+        memory_bytes: taken.memory_bytes,
+        disk_bytes: taken.disk_bytes,
+        minutes: taken.minutes(trial_speed),
         kinds,
     })
-}
-
-/// Low-rank teaching of large bases is planned by [`Planner`], which knows quantised weights and layers
-/// that run again; everything else by what was measured on `mini`.
-fn memory(
-    config: &ModelConfig,
-    files: &ModelFiles,
-    recipe: &SftRecipe,
-    sizes: &Sizes,
-) -> TrainResult<usize> {
-    if recipe.mode != Mode::Lora || !recipe.recompute || recipe.condition_refresh > 0 {
-        return Ok(sizes.memory(config, recipe));
-    }
-    let shapes = required_tensors(config)?;
-    let workload = Workload {
-        text_tokens: recipe.text_tokens,
-        pictures: recipe.pictures,
-        rank: recipe.lora.rank,
-        recompute: true,
-        ..Workload::usual(config)
-    };
-    // A Llama-shaped GGUF is unpacked for training; only our own copies stay quantised.
-    let is_own = files.gguf.as_deref().map(GgufFile::open).transpose()?.is_some_and(|f| f.is_own());
-    let precision =
-        if is_own { stored_precision(&files.source()?.shapes()) } else { Precision::F32 };
-    let plan = Planner::new(config, &shapes).plan(Purpose::Sft, precision, &workload);
-    Ok(plan.map_or_else(|| sizes.memory(config, recipe), |plan| plan.bytes() + BYTES_BESIDE))
 }
 
 fn add(
@@ -233,80 +191,6 @@ fn passes(recipe: &SftRecipe, kinds: &[KindPlan]) -> (f64, f64) {
     )
 }
 
-/// Numbers of values.
-struct Sizes {
-    base: usize,
-    understanding: usize,
-    generation: usize,
-    trainable: usize,
-    in_full: usize,
-}
-
-impl Sizes {
-    fn of(config: &ModelConfig, recipe: &SftRecipe) -> TrainResult<Self> {
-        let mut sizes = Self { base: 0, understanding: 0, generation: 0, trainable: 0, in_full: 0 };
-        for (name, shape) in required_tensors(config)? {
-            let count: usize = shape.iter().product();
-            sizes.base += count;
-            let in_layers = name.contains(".layers.");
-            match name.contains("_moe_gen") {
-                true if in_layers => sizes.generation += count,
-                false if in_layers => sizes.understanding += count,
-                _ => {}
-            }
-            if recipe.gen_learning_rate > 0. && is_trained(&name, recipe.mode) {
-                sizes.in_full += count;
-            }
-            let module = name.trim_end_matches(".weight");
-            let is_linear = shape.len() == 2 && module.contains("_proj");
-            if is_linear && takes_lora(module, recipe.mode) && recipe.mode != Mode::Full {
-                sizes.trainable += recipe.lora.rank * shape.iter().sum::<usize>();
-            }
-        }
-        sizes.trainable += sizes.in_full;
-        Ok(sizes)
-    }
-
-    fn latents(config: &ModelConfig) -> usize {
-        let stride = config.vae_transform.stride.max(1);
-        (config.picture_size / stride).pow(2)
-    }
-
-    /// Weights, gradients, moments, a copy for a checkpoint, and the activations of a batch. Texts and
-    /// pictures take turns unless the flow loss reaches the text. About half of the text is a start
-    /// that is run once, and an eighth carries a loss.
-    fn memory(&self, config: &ModelConfig, recipe: &SftRecipe) -> usize {
-        let llm = &config.llm_config;
-        let gen_layers = (0..llm.num_hidden_layers).filter(|i| llm.has_gen_expert(*i)).count();
-        let per_token = ACTIVATIONS.0 * llm.hidden_size + ACTIVATIONS.1 * llm.intermediate_size;
-        let text = recipe.text_tokens / 2 * llm.num_hidden_layers * per_token
-            + recipe.text_tokens / 8 * llm.vocab_size * 2;
-        let pictures = recipe.pictures * Self::latents(config) * gen_layers * per_token;
-        let batch =
-            if recipe.condition_refresh == 0 { text + pictures } else { text.max(pictures) };
-        4 * (self.base + 4 * self.trainable + batch) + BYTES_BESIDE
-    }
-
-    /// Operations of all batches at the measured speed. A frozen weight costs four operations per
-    /// token, a trained one six.
-    fn seconds(&self, config: &ModelConfig, recipe: &SftRecipe) -> f64 {
-        let (und, drawing) = match recipe.mode {
-            Mode::Lora => (4., 4.),
-            Mode::Generation => (4., 6.),
-            Mode::Full => (6., 6.),
-        };
-        let batches = (recipe.num_steps * recipe.accumulate) as f64;
-        let head = (config.llm_config.hidden_size * config.llm_config.vocab_size) as f64;
-        // About half of the text is a start that is run once, about a third of it carries a loss.
-        let tokens = recipe.text_tokens as f64;
-        let text = und * tokens * 0.5 * self.understanding as f64 + 4. * tokens / 3. * head;
-        let text = if recipe.text_every > 0 { text / recipe.text_every as f64 } else { 0. };
-        let latents = (recipe.pictures * Self::latents(config)) as f64;
-        let pictures = drawing * latents * self.generation as f64;
-        SECONDS_BESIDE + batches * (text + pictures) / OPERATIONS_PER_SECOND
-    }
-}
-
 impl SftPlan {
     /// The plan as text: a table, an example of each kind with `⟦…⟧` around what carries a loss, and
     /// the estimates.
@@ -342,9 +226,10 @@ impl SftPlan {
             self.num_trainable as f64 / 1e6
         ));
         lines.push(format!(
-            "about {:.0} minutes on two cores, about {:.1} GB of memory",
-            self.minutes,
-            self.memory_bytes as f64 / 1e9
+            "about {:.0} minutes on this machine, about {:.1} GB of memory and {:.1} GB of disk",
+            self.minutes.max(1.),
+            self.memory_bytes as f64 / 1e9,
+            self.disk_bytes as f64 / 1e9
         ));
         lines.join("\n")
     }

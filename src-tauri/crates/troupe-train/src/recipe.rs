@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
-use troupe_character::samples::SampleKind;
+use troupe_character::samples::{SampleKind, SampleOptions};
 use troupe_model::config::ModelConfig;
 
 use crate::error::{TrainError, TrainResult};
@@ -297,6 +297,16 @@ impl SftRecipe {
             return Ok(self);
         };
         Err(TrainError::Recipe { what: what.into(), reason: reason.into() })
+    }
+
+    /// Which samples a run builds; `seed` chooses what is kept back.
+    pub fn sample_options(&self, seed: u64) -> SampleOptions {
+        SampleOptions {
+            kinds: self.kinds.iter().copied().collect(),
+            held_out_share: self.held_out_share,
+            seed,
+            ..Default::default()
+        }
     }
 
     /// Learning rate at `step` (counted from 0) as a share of the peak.

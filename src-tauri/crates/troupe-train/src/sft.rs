@@ -16,10 +16,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use serde::{Deserialize, Serialize};
-use troupe_character::{
-    Character,
-    samples::{SampleKind, SampleOptions, training_samples},
-};
+use troupe_character::{Character, samples::SampleKind};
 use troupe_model::{
     adapter::{Adapter, AdapterConfig},
     config::ModelConfig,
@@ -44,6 +41,7 @@ use crate::{
     checkpoint,
     data::{Deck, DeckState, PictureSample, TextSample, TrainingData},
     error::{TrainError, TrainResult},
+    estimate::recipe_samples,
     events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
     recipe::{Mode, SftRecipe},
     sequence::{
@@ -259,13 +257,7 @@ impl<'a> Run<'a> {
             load_trainable(&job.model_dir, move |name| in_full && is_trained(name, mode))?;
         let lora_vars = attach_loras(&mut model, recipe, job.seed)?;
         phase(watch, "reading pictures and dialogue");
-        let options = SampleOptions {
-            kinds: recipe.kinds.iter().copied().collect(),
-            held_out_share: recipe.held_out_share,
-            seed: job.seed,
-            ..Default::default()
-        };
-        let samples = training_samples(&character, &options);
+        let samples = recipe_samples(&character, recipe, job.seed);
         let data = TrainingData::prepare(&model, &samples, job.seed)?;
         if data.text.is_empty() && data.pictures.is_empty() {
             return Err(TrainError::NoData(format!(
@@ -906,19 +898,19 @@ fn copies(tensors: HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>, c
 }
 
 /// Held-out texts that are validated on.
-const HELD_TEXTS: usize = 16;
+pub(crate) const HELD_TEXTS: usize = 16;
 /// Held-out pictures that are validated on.
-const HELD_PICTURES: usize = 6;
+pub(crate) const HELD_PICTURES: usize = 6;
 /// Times at which held-out pictures are noised.
-const HELD_TIMES: [f64; 3] = [0.9, 0.7, 0.4];
+pub(crate) const HELD_TIMES: [f64; 3] = [0.9, 0.7, 0.4];
 /// Seed of the held-out noise, the same in every run so that runs compare.
 const HELD_SEED: u64 = 20_605;
 /// Replies sampled while training.
-const SAMPLED_REPLIES: usize = 2;
+pub(crate) const SAMPLED_REPLIES: usize = 2;
 /// Learned pictures sampled while training, besides a held-out one.
-const SAMPLED_PICTURES: usize = 2;
+pub(crate) const SAMPLED_PICTURES: usize = 2;
 /// Longest sampled reply.
-const SAMPLE_TOKENS: usize = 60;
+pub(crate) const SAMPLE_TOKENS: usize = 60;
 
 /// Mean text loss of samples in one packed pass.
 fn mean_ce(model: &Model, samples: &[&TextSample]) -> TrainResult<Option<Tensor>> {

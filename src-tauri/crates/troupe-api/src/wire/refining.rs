@@ -11,7 +11,10 @@ use troupe_train::{
 };
 use ts_rs::TS;
 
-use crate::error::{ApiError, ApiResult, ErrorCode};
+use crate::{
+    error::{ApiError, ApiResult, ErrorCode},
+    wire::FindingItem,
+};
 
 /// The numbers of a stage-2 profile that a person may want to change. What a profile holds besides
 /// stays as the profile has it.
@@ -173,10 +176,12 @@ pub struct RefinePlan {
     pub is_drafted: bool,
     /// Pictures drawn in an epoch.
     pub images_per_epoch: u32,
-    /// Minutes on two cores: a guess.
+    /// Minutes on this machine: a guess.
     pub minutes: f64,
     /// Memory in megabytes: a guess.
     pub memory_mb: f64,
+    /// Memory or disk that is missing for it.
+    pub findings: Vec<FindingItem>,
     /// What judges instead of what is missing, in words.
     pub stand_ins: Vec<String>,
 }

@@ -7,10 +7,8 @@ use troupe_character::Character;
 use troupe_model::config::ModelConfig;
 
 use super::{judges::stand_ins, profile::GrpoProfile, prompts::prompt_set};
-use crate::error::TrainResult;
+use crate::{checkpoint, error::TrainResult, estimate::seconds};
 
-/// Arithmetic operations per second of two cores, measured in stage 1 on `mini`.
-const OPERATIONS_PER_SECOND: f64 = 1.1e11;
 /// Seconds beside the epochs: loading, trials, the adapter. A guess.
 const SECONDS_BESIDE: f64 = 90.;
 /// Bytes of a number.
@@ -21,8 +19,8 @@ const TRAINED_COPIES: f64 = 5.;
 const KEPT_WIDTHS: f64 = 16.;
 /// The same in widths of the MLP. A guess.
 const KEPT_INNER: f64 = 5.;
-/// Megabytes of the program, pictures and what judges. A guess.
-const MEMORY_BESIDE_MB: f64 = 300.;
+/// Bytes of the program, pictures and what judges. A guess.
+const MEMORY_BESIDE: f64 = 3e8;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,13 +40,16 @@ pub struct GrpoPlan {
     pub passes_per_epoch: f64,
     /// What judges instead of what is missing, in words.
     pub stand_ins: Vec<String>,
-    /// Megabytes of memory: a guess from the sizes of weights and passes, not measured.
-    pub guessed_memory_mb: f64,
-    /// Minutes on two cores: a guess from stage 1's speed, not measured on this stage.
+    /// Bytes of memory: a guess from the sizes of weights and passes, not measured.
+    pub memory_bytes: usize,
+    /// Bytes of disk: checkpoints and the adapter in run and character.
+    pub disk_bytes: usize,
+    /// Minutes on this machine: a guess from the speed of its products and stage 1's share of it.
     pub guessed_minutes: f64,
 }
 
-/// Plans a run on a character with a base.
+/// Plans a run on a character with a base, on a machine that does `trial_speed` operations of a
+/// [`Trial`](troupe_nn::trial::Trial) a second.
 ///
 /// # Errors
 /// When the base's configuration is unusable, or the character has nothing to draw.
@@ -56,6 +57,7 @@ pub fn plan(
     model_dir: &Path,
     character: &Character,
     profile: &GrpoProfile,
+    trial_speed: f64,
 ) -> TrainResult<GrpoPlan> {
     let config = ModelConfig::from_dir(model_dir)?;
     let prompts = prompt_set(character, profile.watch.held_out_share)?;
@@ -80,8 +82,9 @@ pub fn plan(
         images_per_epoch: images,
         passes_per_epoch,
         stand_ins: stand_ins(model_dir, profile)?,
-        guessed_memory_mb: memory_mb(&config, profile),
-        guessed_minutes: (SECONDS_BESIDE + passes * per_pass / OPERATIONS_PER_SECOND) / 60.,
+        memory_bytes: memory(&config, profile) as usize,
+        disk_bytes: disk(&config, profile) as usize,
+        guessed_minutes: (SECONDS_BESIDE + seconds(passes * per_pass, trial_speed)) / 60.,
     })
 }
 
@@ -113,21 +116,37 @@ fn latents(config: &ModelConfig) -> f64 {
 
 /// Memory of a run in f32: both experts and the embedding; of what is trained a copy of stage 1, the
 /// gradient, two moments and the best so far; and what a pass remembers for its gradient.
-fn memory_mb(config: &ModelConfig, profile: &GrpoProfile) -> f64 {
+fn memory(config: &ModelConfig, profile: &GrpoProfile) -> f64 {
     let llm = &config.llm_config;
     let (width, inner) = (llm.hidden_size as f64, llm.intermediate_size as f64);
     let (layers, weights) = (gen_layers(config), layer_weights(config));
     let base = weights * (llm.num_hidden_layers as f64 + layers) + llm.vocab_size as f64 * width;
-    let full = weights * layers;
-    // Seven matrices a layer, each with a pair of low-rank factors about as wide as the model.
-    let factors = layers * 7. * 2. * width * profile.optim.lora_rank as f64;
-    let trained = if profile.optim.lora_rank > 0 { factors } else { full };
+    let trained = trained(config, profile);
     let kept = TRAINED_COPIES + f64::from(u8::from(profile.optim.ema > 0.));
     let pictures = profile.sampler.pictures_per_pass.min(profile.images_per_prompt) as f64;
     let branches = if profile.sampler.cfg_scale > 1. && !profile.optim.recompute { 2. } else { 1. };
     let per_token = KEPT_WIDTHS * width + KEPT_INNER * inner;
     let remembered = branches * pictures * latents(config) * layers * per_token;
-    (base + kept * trained + remembered) * BYTES / 1e6 + MEMORY_BESIDE_MB
+    (base + kept * trained + remembered) * BYTES + MEMORY_BESIDE
+}
+
+/// Values that are trained.
+fn trained(config: &ModelConfig, profile: &GrpoProfile) -> f64 {
+    let layers = gen_layers(config);
+    if profile.optim.lora_rank == 0 {
+        return layers * layer_weights(config);
+    }
+    // Seven matrices a layer, each with a pair of low-rank factors about as wide as the model.
+    layers * 7. * 2. * config.llm_config.hidden_size as f64 * profile.optim.lora_rank as f64
+}
+
+/// Disk of a run: as many checkpoints as exist at once, of value, two moments, the average and the best;
+/// the whole generation expert in half precision for the run and for the character.
+fn disk(config: &ModelConfig, profile: &GrpoProfile) -> f64 {
+    let kept = 4. + f64::from(u8::from(profile.optim.ema > 0.));
+    let checkpoint = kept * trained(config, profile) * BYTES;
+    let adapter = gen_layers(config) * layer_weights(config) * BYTES / 2.;
+    (checkpoint::KEPT + 1) as f64 * checkpoint + 2. * adapter
 }
 
 impl GrpoPlan {
@@ -143,11 +162,10 @@ impl GrpoPlan {
         ];
         lines.extend(self.stand_ins.iter().cloned());
         lines.push(format!(
-            "perhaps {:.0} minutes on two quiet cores and {:.1} GB of memory: guesses from the \
-             speed of stage 1 and from sizes; the time left is measured once the second epoch is \
-             done",
+            "perhaps {:.0} minutes on this machine when it is quiet, and {:.1} GB of memory: guesses \
+             from its speed and from sizes; the time left is measured once the second epoch is done",
             self.guessed_minutes,
-            self.guessed_memory_mb / 1000.
+            self.memory_bytes as f64 / 1e9
         ));
         lines.join("\n")
     }

@@ -24,6 +24,10 @@ minutes: number,
  */
 memoryMb: number, 
 /**
+ * Estimate of disk.
+ */
+diskMb: number, 
+/**
  * What to know before.
  */
 findings: Array<FindingItem>, 
