@@ -408,12 +408,12 @@ impl MotLm {
         }
     }
 
-    /// Stores the token embedding in half precision; lookups convert back.
+    /// Stores the token embedding in half precision of type `half`; lookups convert back.
     ///
     /// # Errors
     /// When the conversion fails.
-    pub fn halve_embedding(&mut self) -> Result<()> {
-        self.embed_tokens = self.embed_tokens.to_dtype(DType::F16)?;
+    pub fn halve_embedding(&mut self, half: DType) -> Result<()> {
+        self.embed_tokens = self.embed_tokens.to_dtype(half)?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | linear layers of both experts, output head | the precision's type; Q8_0 9 bits, Q4_K 4.5 bits a weight |
 //! | token embedding | the same; half floats beside quantised experts |
-//! | norms, vision tower, connector, drawing heads, position tables | the same; f32 beside quantised experts |
+//! | norms, vision tower, connector, drawing heads, position tables | the same; f32 beside quantised experts and in training |
 //! | picture codec | always f32 |
 //! | training: low-rank updates | f32: value, gradient, two moments, and twelve bytes while a checkpoint is written |
 //!
@@ -16,7 +16,7 @@
 //! Beside the weights stands the largest of the working sets that never exist at once: keys and values
 //! with one layer of a prompt; a guided flow step; the codec's decoder at full resolution; the graph of
 //! a training batch. Vision tower and codec can be kept off a GPU (`offload_vision`, `offload_codec`):
-//! [`MemoryPlan::bytes_offloaded`] is what then stays on it. Stage 1 trains f32, Q8_0 and Q4_K bases.
+//! [`MemoryPlan::bytes_offloaded`] is what then stays on it. Stage 1 trains on f32, bf16, Q8_0 and Q4_K weights.
 //! Stage 2 unpacks the generation expert, whose weight stage 1's updates become part of.
 //!
 //! BAGEL-7B-MoT, a prompt of 4096 tokens, pictures of 1024 pixels, 512 text tokens and one picture in
@@ -219,9 +219,16 @@ impl<'a> Planner<'a> {
 
     /// Bytes of all weights, as loading holds them.
     pub fn weights(&self, precision: Precision) -> WeightBytes {
+        self.weights_beside(precision, value_bytes(precision))
+    }
+
+    /// The same with `value` bytes for a number that is neither in a linear layer of the language model
+    /// nor in the token embedding.
+    fn weights_beside(&self, precision: Precision, value: usize) -> WeightBytes {
         let mut bytes = WeightBytes::default();
-        let value = value_bytes(precision);
-        let is_quantised = matches!(precision, Precision::Q8_0 | Precision::Q4K);
+        // The embedding is then held apart from the head that it is tied to.
+        let is_apart = value_bytes(precision) != value
+            || matches!(precision, Precision::Q8_0 | Precision::Q4K);
         for (name, shape) in self.shapes {
             let count: usize = shape.iter().product();
             let (o, i) = (shape.first().copied().unwrap_or(1), shape.get(1).copied().unwrap_or(1));
@@ -234,8 +241,8 @@ impl<'a> Planner<'a> {
                 let is_gen = name.contains("_moe_gen");
                 *if is_gen { &mut bytes.generation } else { &mut bytes.understanding } += part;
             } else if name.ends_with("embed_tokens.weight") {
-                bytes.others += count * if is_quantised { 2 } else { value };
-                if self.config.llm_config.tie_word_embeddings && is_quantised {
+                bytes.others += count * if is_apart { 2 } else { value };
+                if self.config.llm_config.tie_word_embeddings && is_apart {
                     bytes.understanding += linear_bytes(o, i, precision); // the head's own copy
                 }
             } else {
@@ -245,8 +252,8 @@ impl<'a> Planner<'a> {
         bytes
     }
 
-    /// The plan of one use. `None` where the code has no such mode: training is in f32, over f32 or
-    /// quantised weights.
+    /// The plan of one use. `None` where the code has no such mode: training is in f32, over weights in
+    /// f32, quantised, or, in stage 1, in bf16.
     pub fn plan(
         &self,
         purpose: Purpose,
@@ -256,6 +263,10 @@ impl<'a> Planner<'a> {
         let mut weights = self.weights(precision);
         let (training, working) = match purpose {
             Purpose::Chat => (0, self.replying(precision, load).max(self.drawing(precision, load))),
+            Purpose::Sft if precision == Precision::Bf16 => {
+                weights = self.weights_beside(precision, F32);
+                (self.updates(load, |_| true), self.sft_batch(Precision::F32, load))
+            }
             _ if matches!(precision, Precision::Bf16 | Precision::F16) => return None,
             Purpose::Sft => (self.updates(load, |_| true), self.sft_batch(precision, load)),
             Purpose::Grpo => {

@@ -383,7 +383,7 @@ impl Model {
         };
         let mut network = Network::load_with(&config, &builder, &vision, prepare)?;
         if dtype == DType::F32 && (quantised.is_some() || is_stored_quantised) {
-            network.halve_embedding()?;
+            network.halve_embedding(DType::F16)?;
         }
         let mismatch = weights.mismatch(is_network);
         if !mismatch.is_empty() {

@@ -211,8 +211,8 @@ impl Network {
     ///
     /// # Errors
     /// When the conversion fails.
-    pub fn halve_embedding(&mut self) -> Result<()> {
-        self.lm.halve_embedding()
+    pub fn halve_embedding(&mut self, half: DType) -> Result<()> {
+        self.lm.halve_embedding(half)
     }
 
     fn vision(&self) -> Result<&Vision> {

@@ -224,6 +224,21 @@ impl Linear {
         Ok(())
     }
 
+    /// Holds a dense f32 weight on the CPU that is not trained in bf16, in half the memory. Products
+    /// unpack a part of it at a time and are f32's, gradients included; other weights stay as they are.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn hold_halved(&mut self) -> Result<()> {
+        if let Weight::Dense(w) = &self.weight
+            && is_plain(w)
+            && !w.track_op()
+        {
+            self.weight = Weight::Dense(w.contiguous()?.to_dtype(DType::BF16)?);
+        }
+        Ok(())
+    }
+
     /// `weight` in the memory order of the present one.
     fn ordered(&self, weight: Tensor) -> Result<Tensor> {
         match &self.weight {
@@ -268,7 +283,7 @@ impl Linear {
             && (xs.track_op() || lora.a.track_op())
             && !w.track_op()
             && is_plain_row
-            && is_plain(w)
+            && (is_plain(w) || is_halved(w))
             && lora.a.dtype() == DType::F32
         {
             return AdaptedProduct::new(w, lora.scale)?.apply(xs, &lora.a, &lora.b);
@@ -281,6 +296,9 @@ impl Linear {
                 } else {
                     xs.contiguous()?.apply_op1(FrozenProduct(w.contiguous()?))?
                 }
+            }
+            Weight::Dense(w) if is_plain_row && is_halved(w) => {
+                xs.contiguous()?.apply_op1(FrozenProduct(w.contiguous()?))?
             }
             Weight::Dense(w) => xs.matmul(&w.t()?)?,
             Weight::Quantised(q) => q.forward(xs)?,
@@ -300,6 +318,11 @@ impl Linear {
 /// Single precision on the CPU.
 fn is_plain(xs: &Tensor) -> bool {
     xs.device().is_cpu() && xs.dtype() == DType::F32
+}
+
+/// Half precision on the CPU, of a weight that is not trained.
+fn is_halved(w: &Tensor) -> bool {
+    w.device().is_cpu() && matches!(w.dtype(), DType::BF16 | DType::F16) && !w.track_op()
 }
 
 /// Whether a matrix (o, i) lies in memory as (i, o).
@@ -338,6 +361,35 @@ mod tests {
             plain.matmul(&w.t()?)? + (low.matmul(&b.t()?)? * 0.5)?
         };
         assert_same_gradients(&[&a, &b], || frozen.forward(&plain), composed, 2e-5)
+    }
+
+    #[test]
+    fn a_halved_weight_multiplies_as_its_rounded_values() -> Result<()> {
+        // 1100 rows: more than are unpacked at a time.
+        for (rows, o, i) in [(1, 7, 5), (40, 1100, 12)] {
+            let (x, w) = (var(&[rows, i], 1)?, var(&[o, i], 2)?);
+            let (a, b) = (var(&[4, i], 3)?, var(&[o, 4], 4)?);
+            let mut halved = Linear::new(w.as_tensor().copy()?.detach(), None)?;
+            halved.hold_halved()?;
+            assert_eq!(halved.dense_weight()?.dtype(), DType::BF16);
+            let rounded = w.as_tensor().to_dtype(DType::BF16)?.to_dtype(DType::F32)?.detach();
+            assert_same_gradients(&[&x], || halved.forward(&x), || x.matmul(&rounded.t()?), 5e-4)?;
+            halved.attach(Lora {
+                a: a.as_tensor().clone(),
+                b: b.as_tensor().clone(),
+                scale: 0.5,
+            })?;
+            let composed = || {
+                let low = x.matmul(&a.t()?)?;
+                x.matmul(&rounded.t()?)? + (low.matmul(&b.t()?)? * 0.5)?
+            };
+            assert_same_gradients(&[&x, &a, &b], || halved.forward(&x), composed, 5e-4)?;
+        }
+        let trained = var(&[3, 2], 5)?;
+        let mut linear = Linear::new(trained.as_tensor().clone(), None)?;
+        linear.hold_halved()?;
+        assert_eq!(linear.dense_weight()?.dtype(), DType::F32, "it learns");
+        Ok(())
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //! A weight (o, i) is transposed into scratch memory before it meets many rows: read across, as
 //! `x Wᵀ` wants it, a product takes up to four times as long (power-of-two widths throw each other
 //! out of the cache).
+//!
+//! A frozen weight may be held in half precision: a block of its rows at a time is unpacked, and the
+//! products are f32's.
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
+use rayon::prelude::*;
 
 use crate::{
     fused::{f32_slice, with_slices},
@@ -42,13 +46,62 @@ fn add_product(
     par_gemm(MatMut::rows(out, 0, rows, columns, columns), keep, scale, a, b);
 }
 
-/// Runs `f` on the values of a frozen weight.
-fn with_weight<T>(weight: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+/// Rows of a weight in half precision that are unpacked at a time.
+const UNPACKED_ROWS: usize = 1024;
+
+/// Runs `f` on the values of a frozen weight (o, i): the first row of a block and the block's values.
+/// In f32 the whole weight is one block.
+fn for_blocks(weight: &Tensor, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
+    let width = weight.dim(1)?;
     let (storage, layout) = weight.storage_and_layout();
-    match &*storage {
-        candle_core::Storage::Cpu(values) => Ok(f(f32_slice(values, layout)?)),
-        _ => bail!("a frozen linear takes a weight on the CPU"),
+    let candle_core::Storage::Cpu(values) = &*storage else {
+        bail!("a frozen linear takes a weight on the CPU")
+    };
+    match (values, layout.contiguous_offsets()) {
+        (CpuStorage::BF16(halves), Some((start, end))) => unpack(&halves[start..end], width, f),
+        (CpuStorage::F16(halves), Some((start, end))) => unpack(&halves[start..end], width, f),
+        _ => f(0, f32_slice(values, layout)?),
     }
+    Ok(())
+}
+
+fn unpack<H: Copy + Sync + Into<f32>>(
+    halves: &[H],
+    width: usize,
+    mut f: impl FnMut(usize, &[f32]),
+) {
+    let size = UNPACKED_ROWS * width.max(1);
+    let mut unpacked = vec![0f32; size.min(halves.len())];
+    for (index, block) in halves.chunks(size).enumerate() {
+        let unpacked = &mut unpacked[..block.len()];
+        let rows = unpacked.par_chunks_mut(width.max(1)).zip(block.par_chunks(width.max(1)));
+        rows.for_each(|(out, row)| {
+            out.iter_mut().zip(row).for_each(|(x, half)| *x = (*half).into())
+        });
+        f(index * UNPACKED_ROWS, unpacked);
+    }
+}
+
+/// `ys = xs wᵀ` for xs (t, i) and a frozen w (o, i).
+fn multiply_frozen(xs: &[f32], w: &Tensor, (t, o, i): (usize, usize, usize)) -> Result<Vec<f32>> {
+    let mut ys = vec![0f32; t * o];
+    for_blocks(w, |first, block| {
+        let rows = block.len() / i.max(1);
+        let out = MatMut::rows(&mut ys, first, t, rows, o);
+        par_gemm_by_rows(out, 0., 1., matrix(xs, t, i), block, (rows, i));
+    })?;
+    Ok(ys)
+}
+
+/// `dx = grad w` for grad (t, o) and a frozen w (o, i).
+fn input_gradient(grad: &[f32], w: &Tensor, (t, o, i): (usize, usize, usize)) -> Result<Vec<f32>> {
+    let mut dx = vec![0f32; t * i];
+    for_blocks(w, |first, block| {
+        let (rows, keep) = (block.len() / i.max(1), if first == 0 { 0. } else { 1. });
+        let grad = MatRef::rows(grad, first, t, rows, o);
+        add_product(&mut dx, (t, i), keep, 1., grad, matrix(block, rows, i));
+    })?;
+    Ok(dx)
 }
 
 /// `ys = xs wᵀ` for xs (t, i) and w (o, i).
@@ -122,18 +175,13 @@ impl CustomOp1 for FrozenProduct {
     fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (t, o, i) = sizes(layout, self.0.shape())?;
         let xs = f32_slice(xs, layout)?;
-        let ys = with_weight(&self.0, |w| multiply(xs, w, (t, o, i)))?;
+        let ys = multiply_frozen(xs, &self.0, (t, o, i))?;
         Ok((CpuStorage::F32(ys), Shape::from((t, o))))
     }
 
     fn bwd(&self, xs: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let ((t, i), o) = (xs.dims2()?, self.0.dim(0)?);
-        let mut dx = vec![0f32; t * i];
-        with_slices([grad], |[grad]| {
-            with_weight(&self.0, |w| {
-                add_product(&mut dx, (t, i), 0., 1., matrix(grad, t, o), matrix(w, o, i));
-            })
-        })?;
+        let dx = with_slices([grad], |[grad]| input_gradient(grad, &self.0, (t, o, i)))?;
         Ok(Some(Tensor::from_vec(dx, (t, i), xs.device())?))
     }
 }
@@ -177,7 +225,7 @@ impl CustomOp3 for AdaptedProduct {
             (f32_slice(xs, xs_layout)?, f32_slice(a, a_layout)?, f32_slice(b, b_layout)?);
         let mut low = vec![0f32; t * r];
         add_product(&mut low, (t, r), 0., 1., matrix(xs, t, i), matrix(a, r, i).t());
-        let mut ys = with_weight(&self.weight, |w| multiply(xs, w, (t, o, i)))?;
+        let mut ys = multiply_frozen(xs, &self.weight, (t, o, i))?;
         add_product(&mut ys, (t, o), 1., self.scale, matrix(&low, t, r), matrix(b, o, r).t());
         Ok((CpuStorage::F32(ys), Shape::from((t, o))))
     }
@@ -191,18 +239,17 @@ impl CustomOp3 for AdaptedProduct {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((t, i), (o, r)) = (xs.dims2()?, b.dims2()?);
-        let (mut dx, mut da, mut db) = (vec![0f32; t * i], vec![0f32; r * i], vec![0f32; o * r]);
-        with_slices([xs, a, b, grad], |[x, a, b, g]| {
-            let (x, a, b, g) = (matrix(x, t, i), matrix(a, r, i), matrix(b, o, r), matrix(g, t, o));
+        let (mut dx, mut da, mut db) = (Vec::new(), vec![0f32; r * i], vec![0f32; o * r]);
+        with_slices([xs, a, b, grad], |[x, a, b, grad]| {
+            let (x, a, b) = (matrix(x, t, i), matrix(a, r, i), matrix(b, o, r));
+            let g = matrix(grad, t, o);
             let (mut low, mut back) = (vec![0f32; t * r], vec![0f32; t * r]);
             add_product(&mut low, (t, r), 0., 1., x, a.t());
             add_product(&mut back, (t, r), 0., self.scale, g, b);
             add_product(&mut db, (o, r), 0., self.scale, g.t(), matrix(&low, t, r));
             add_product(&mut da, (r, i), 0., 1., matrix(&back, t, r).t(), x);
             if xs.track_op() {
-                with_weight(&self.weight, |w| {
-                    add_product(&mut dx, (t, i), 0., 1., g, matrix(w, o, i));
-                })?;
+                dx = input_gradient(grad, &self.weight, (t, o, i))?;
                 add_product(&mut dx, (t, i), 1., 1., matrix(&back, t, r), a);
             }
             Ok(())

@@ -22,7 +22,7 @@ use troupe_model::{
 use crate::{
     checkpoint,
     error::TrainResult,
-    recipe::{Mode, SftRecipe},
+    recipe::{FrozenPrecision, Mode, SftRecipe},
     sft::{
         HELD_PICTURES, HELD_TEXTS, HELD_TIMES, SAMPLE_TOKENS, SAMPLED_PICTURES, SAMPLED_REPLIES,
         is_trained, takes_lora,
@@ -129,8 +129,11 @@ fn memory(
     };
     // A Llama-shaped GGUF is unpacked for training; only our own copies stay quantised.
     let is_own = files.gguf.as_deref().map(GgufFile::open).transpose()?.is_some_and(|f| f.is_own());
-    let precision =
-        if is_own { stored_precision(&files.source()?.shapes()) } else { Precision::F32 };
+    let precision = match recipe.precision {
+        _ if is_own => stored_precision(&files.source()?.shapes()),
+        FrozenPrecision::F32 => Precision::F32,
+        FrozenPrecision::Bf16 => Precision::Bf16,
+    };
     let plan = Planner::new(config, &shapes).plan(Purpose::Sft, precision, &workload);
     Ok(plan.map_or_else(|| sizes.memory(config, recipe), |plan| plan.bytes() + BYTES_BESIDE))
 }
@@ -185,7 +188,13 @@ impl Sizes {
         let pictures = recipe.pictures * latents(config) * gen_layers * per_token;
         let batch =
             if recipe.condition_refresh == 0 { text + pictures } else { text.max(pictures) };
-        4 * (self.base + 4 * (self.in_full + self.lora()) + batch) + BYTES_BESIDE
+        // Of the layers that are not trained; the embedding that is also the head is held twice then.
+        let halved = match (recipe.precision, recipe.mode) {
+            (FrozenPrecision::F32, _) | (_, Mode::Full) => 0,
+            (_, Mode::Generation) => self.understanding,
+            (_, Mode::Lora) => self.understanding + self.generation,
+        };
+        4 * (self.base + 4 * (self.in_full + self.lora()) + batch) - 2 * halved + BYTES_BESIDE
     }
 
     /// Checkpoints hold value and two moments, the average and what conditions were read with; one more

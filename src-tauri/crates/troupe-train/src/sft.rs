@@ -43,7 +43,7 @@ use crate::{
     error::{TrainError, TrainResult},
     estimate::recipe_samples,
     events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
-    recipe::{Mode, SftRecipe},
+    recipe::{FrozenPrecision, Mode, SftRecipe},
     sequence::{
         FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
     },
@@ -117,6 +117,20 @@ pub fn load_trainable(
     model_dir: &Path,
     trainable: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> TrainResult<(Model, BTreeMap<String, Var>)> {
+    load_mixed(model_dir, FrozenPrecision::F32, trainable)
+}
+
+/// As [`load_trainable`], with the language model's linear layers and token embedding held in
+/// `precision` where they are not trained.
+///
+/// # Errors
+/// As [`load_trainable`].
+pub fn load_mixed(
+    model_dir: &Path,
+    precision: FrozenPrecision,
+    trainable: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> TrainResult<(Model, BTreeMap<String, Var>)> {
+    let is_halved = precision == FrozenPrecision::Bf16;
     troupe_nn::threads::compute_here();
     let device = Device::Cpu;
     let files = ModelFiles::find(model_dir)?;
@@ -134,13 +148,17 @@ pub fn load_trainable(
     let builder = weights.builder(DType::F32, &device);
     let mut is_quantised = false;
     let mut network = Network::load_with(&config, &builder, &builder, &mut |module, linear| {
-        if !trainable(&format!("{module}.weight")) {
-            is_quantised |= take_stored(&weights, module, linear, &device)?;
+        if trainable(&format!("{module}.weight")) {
+            return Ok(());
         }
-        Ok(())
+        let is_stored = take_stored(&weights, module, linear, &device)?;
+        is_quantised |= is_stored;
+        if is_halved && !is_stored { linear.hold_halved() } else { Ok(()) }
     })?;
     if is_quantised {
-        network.halve_embedding()?;
+        network.halve_embedding(DType::F16)?;
+    } else if is_halved {
+        network.halve_embedding(DType::BF16)?;
     }
     let mismatch = weights.mismatch(troupe_model::weights::is_network);
     if !mismatch.is_empty() {
@@ -253,8 +271,9 @@ impl<'a> Run<'a> {
         let recipe = &job.recipe;
         let character = Character::load(&job.character_dir)?;
         let (in_full, mode) = (recipe.gen_learning_rate > 0., recipe.mode);
-        let (mut model, gen_vars) =
-            load_trainable(&job.model_dir, move |name| in_full && is_trained(name, mode))?;
+        let (mut model, gen_vars) = load_mixed(&job.model_dir, recipe.precision, move |name| {
+            in_full && is_trained(name, mode)
+        })?;
         let lora_vars = attach_loras(&mut model, recipe, job.seed)?;
         phase(watch, "reading pictures and dialogue");
         let samples = recipe_samples(&character, recipe, job.seed);
