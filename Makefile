@@ -9,7 +9,7 @@ DEMO_CHARACTER := Marzipan
 DEMO_STEPS :=
 TROUPE := target/release/troupe
 
-.PHONY: help run demo test test-rust test-ui test-window test-kills bench check-cuda build cli ui package setup setup-test clean
+.PHONY: help run demo test test-rust test-ui test-window test-kills bench bench-window check-cuda build cli ui package setup setup-test clean
 
 help:
 	@echo 'make run           install what is missing, build, start the studio'
@@ -18,6 +18,7 @@ help:
 	@echo 'make cli           build only the command line ($(TROUPE)); needs no WebKit'
 	@echo 'make test-kills    a hundred kills of a run; takes minutes, not part of make test'
 	@echo 'make bench         speed and memory of mini; wants a quiet machine'
+	@echo 'make bench-window  how quick and quiet the window is; wants a quiet machine'
 	@echo 'make check-cuda    compile the CUDA build; needs no GPU'
 	@echo 'make package       build .deb and .rpm packages'
 	@echo 'make test-rust | test-ui | test-window    parts of make test'
@@ -70,6 +71,11 @@ test-kills:
 bench:
 	@.ci/setup cli
 	cargo bench --locked -p troupe-model --bench mini
+
+# Start, long chat, large gallery, idle load. `TROUPE_STUDIO` names another build of the window.
+bench-window:
+	@.ci/setup test
+	@.ci/test bench-window
 
 # The CUDA build compiles; what it computes can be tried only where there is a GPU.
 check-cuda:

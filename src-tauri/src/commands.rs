@@ -17,8 +17,8 @@ use troupe_api::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
         ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
         ExportOutcome, FindingItem, ImportOutcome, MessageItem, PictureItem, PromptReport,
-        RecipeItem, Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage,
-        SentPrompt, StartTraining, Started, TrainingPlan, TreeNode,
+        Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, SentPrompt,
+        StartTraining, Started, TrainingPlan, TreeNode,
     },
 };
 
@@ -436,15 +436,8 @@ fn stop_generation(studio: Shared<'_>, generation_id: &str) {
 }
 
 #[tauri::command(async)]
-fn training_plan(
-    studio: Shared<'_>,
-    character_id: &str,
-    recipe: Option<RecipeItem>,
-) -> ApiResult<TrainingPlan> {
-    match recipe {
-        Some(recipe) => studio.recipe_plan(character_id, &recipe),
-        None => studio.training_plan(character_id, None),
-    }
+fn training_plan(studio: Shared<'_>, request: StartTraining) -> ApiResult<TrainingPlan> {
+    studio.training_plan(&request)
 }
 
 /// Saves a run's curves where the person chooses; false when they chose nothing.

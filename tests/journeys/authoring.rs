@@ -121,3 +121,15 @@ fn a_chat_becomes_a_scene_with_its_pictures() {
     assert_eq!((bare.scenes.len(), bare.pictures.len()), (2, 1));
     assert_eq!(bare.scenes[0].turns[1].picture_id, None);
 }
+
+/// The window says findings in its own languages: each code has its words there.
+#[test]
+fn every_finding_has_words_in_the_window() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ui/src/lib/messages/told/en.ts");
+    let catalogue = std::fs::read_to_string(path).unwrap();
+    for code in troupe_character::checks::CODES {
+        for key in [format!("'finding.{code}':"), format!("'finding.{code}.hint':")] {
+            assert!(catalogue.contains(&key), "{key} is missing in {path}");
+        }
+    }
+}

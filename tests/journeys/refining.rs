@@ -32,21 +32,19 @@ fn an_untaught_character_cannot_be_refined_and_a_taught_one_shows_its_curves() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");
     let studio = scratch.studio();
-    let plan = studio.refine_plan(&id, None, None).unwrap();
+    let asked = StartRefining { character_id: id.clone(), ..StartRefining::default() };
+    let plan = studio.refine_plan(&asked).unwrap();
     assert!(!plan.is_taught);
     assert_eq!((plan.profile.as_str(), &plan.numbers), ("mini-cpu", &plan.defaults));
     let numbers = short(plan.defaults);
-    let request = StartRefining {
-        character_id: id.clone(),
-        numbers: Some(numbers.clone()),
-        ..StartRefining::default()
-    };
+    let request = StartRefining { numbers: Some(numbers.clone()), ..asked.clone() };
     assert_eq!(studio.start_refining(&request).unwrap_err().code, ErrorCode::BadRequest);
 
     teach(&studio, &id);
-    let plan = studio.refine_plan(&id, None, Some(&numbers)).unwrap();
+    let plan = studio.refine_plan(&request).unwrap();
     assert!(plan.is_taught && plan.minutes > 0. && plan.memory_mb > 0., "{plan:?}");
-    assert!(studio.refine_plan(&id, Some("../x"), None).is_err(), "files are no profiles here");
+    let file = StartRefining { profile: Some("../x".into()), ..asked };
+    assert!(studio.refine_plan(&file).is_err(), "files are no profiles here");
     let run = studio.start_refining(&request).unwrap();
     assert_eq!(run.kind, "grpo");
     let detail = wait_for("the run", || {
@@ -69,6 +67,36 @@ fn an_untaught_character_cannot_be_refined_and_a_taught_one_shows_its_curves() {
     assert!(csv.starts_with("set,epoch,measure,value,spread\nlearned,1,reward,"), "{csv}");
     assert!(csv.contains("\nheld_out,0,reward,"), "{csv}");
     assert_eq!(studio.character(&id).unwrap().adapters[0].stage, "grpo");
+}
+
+/// What no field of the window shows comes from the earlier run, too.
+#[test]
+fn refining_again_takes_every_number_of_the_earlier_run() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    teach(&studio, &id);
+    let hidden = "loss.adv_clamp=2.5".to_owned();
+    let profile = studio.grpo_profile(Some("gpu-24gb"), &[hidden]).unwrap();
+    let first = studio.create_grpo_run(&id, 7, profile.clone()).unwrap();
+    let first = first.file_name().unwrap().to_string_lossy().into_owned();
+    let again = StartRefining {
+        character_id: id.clone(),
+        from_run: Some(first),
+        numbers: Some(RefineNumbers { epochs: 3, ..(&profile).into() }),
+        ..StartRefining::default()
+    };
+    let plan = studio.refine_plan(&again).unwrap();
+    assert_eq!(plan.profile, "", "it is none of the list");
+    assert_eq!((plan.numbers.epochs, plan.defaults.epochs as usize), (3, profile.epochs));
+    let second = studio.start_refining(&again).unwrap().id;
+    studio.stop_run(&second).unwrap();
+    let text = std::fs::read_to_string(studio.run_dir(&second).unwrap().join("run.toml")).unwrap();
+    assert!(text.contains("adv_clamp = 2.5") && text.contains("epochs = 3"), "{text}");
+
+    let wrong = StartTraining { from_run: Some(second), ..StartTraining::default() };
+    let error = studio.training_plan(&wrong).unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadRequest, "a run of stage 2 has no recipe of stage 1");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Every view, in both themes, under axe-core: nothing serious or critical may be found.
+//! Every view, in both themes and two sizes: axe-core finds nothing serious, nothing is cut off, and
+//! a screenshot is kept to be looked at.
 //!
 //! `axe-core` comes from `ui/node_modules`, where it is a development dependency.
 
@@ -12,6 +13,33 @@ use troupe_tests::{Scratch, say, wait_for};
 use troupe_train::events::Control;
 
 use crate::driver::{Window, by};
+
+/// Sizes of the window that views are looked at in.
+const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 600)];
+
+/// Names what sticks out of the window, and labels whose text is cut without an ellipsis.
+const CUT: &str = "
+    const found = [];
+    const name = (node) => `${node.tagName.toLowerCase()}.${node.className} “${node.innerText.slice(0, 40)}”`;
+    const hides = (style) => style !== 'visible';
+    const isScrolled = (node) => {
+        for (let at = node.parentElement; at; at = at.parentElement) {
+            if (hides(getComputedStyle(at).overflowX)) return at !== document.body;
+        }
+        return false;
+    };
+    const parts = 'button, label, legend, summary, h1, h2, h3, h4, th, td, dt, dd, p, select, input';
+    for (const node of document.querySelectorAll(parts)) {
+        const box = node.getBoundingClientRect();
+        const style = getComputedStyle(node);
+        if (box.width < 2 || box.height < 2 || style.visibility === 'hidden') continue;
+        if (node.closest('.visually-hidden, .skip')) continue;
+        const isCut = node.scrollWidth > node.clientWidth + 1 && hides(style.overflowX);
+        if (isCut && node.tagName !== 'INPUT' && style.textOverflow !== 'ellipsis') found.push(`cut: ${name(node)}`);
+        if (box.right > innerWidth + 1 && !isScrolled(node)) found.push(`outside: ${name(node)}`);
+    }
+    if (document.documentElement.scrollWidth > innerWidth) found.push('the page is wider than the window');
+    return found;";
 
 /// A window with axe-core, and what it has found so far.
 struct Checked {
@@ -28,8 +56,22 @@ impl Checked {
         Self { window, findings: Vec::new() }
     }
 
-    /// Checks what is shown, in both themes.
+    /// Checks what is shown, in both themes and all sizes.
     async fn check(&mut self, view: &str) {
+        for (width, height) in SIZES {
+            self.window.resize(width, height).await;
+            let Value::Array(found) = self.window.ask(CUT).await else { panic!("no list") };
+            let named = found.iter().map(|finding| format!("{view}, {width}×{height}: {finding}"));
+            self.findings.extend(named);
+            for theme in ["light", "dark"] {
+                let set = format!("document.documentElement.dataset.theme = '{theme}'");
+                self.window.ask(&set).await;
+                let name = view.replace(' ', "-");
+                self.window.shot(&format!("view-{name}-{width}-{theme}")).await;
+            }
+        }
+        let (width, height) = SIZES[0];
+        self.window.resize(width, height).await;
         for theme in ["light", "dark"] {
             let set = "document.documentElement.dataset.theme =";
             self.window.ask(&format!("{set} '{theme}'")).await;
@@ -56,13 +98,10 @@ fn prepare(scratch: &Scratch) -> String {
     let request =
         StartTraining { character_id: id.clone(), num_steps: Some(2), ..StartTraining::default() };
     work(&studio.create_run(&request).unwrap(), &mut |_| Control::Continue).unwrap();
-    let plan = studio.refine_plan(&id, None, None).unwrap();
+    let asked = StartRefining { character_id: id.clone(), ..StartRefining::default() };
+    let plan = studio.refine_plan(&asked).unwrap();
     let numbers = RefineNumbers { epochs: 2, eval_every: 1, ..plan.defaults };
-    let request = StartRefining {
-        character_id: id.clone(),
-        numbers: Some(numbers),
-        ..StartRefining::default()
-    };
+    let request = StartRefining { numbers: Some(numbers), ..asked };
     let run = studio.start_refining(&request).unwrap();
     wait_for("the run", || (studio.run(&run.id).unwrap().run.status == "finished").then_some(()));
     let chat = studio.create_chat(&id).unwrap();
@@ -87,22 +126,30 @@ async fn no_view_keeps_anyone_out() {
         checked.check(tab).await;
     }
     checked.window.click(&by("nav-teach")).await;
+    checked.window.find(&format!("{} figure", by("reward-chart"))).await;
+    checked.check("teach").await;
     for part in ["teach-expert", "refine-prompts", "refine-expert"] {
         checked.window.click(&by(part)).await;
     }
     checked.window.find(&by("refine-prompt")).await;
-    checked.window.find(&format!("{} figure", by("reward-chart"))).await;
-    checked.check("teach").await;
+    checked.window.scroll_to(&by("teach-expert")).await;
+    checked.check("expert").await;
+    checked.window.scroll_to(&by("refine-card")).await;
+    checked.check("refine").await;
     checked.window.click(&by("nav-chat")).await;
     checked.window.find(&by("message-reply")).await;
     checked.check("chat").await;
     checked.window.click(&by("inspector-toggle")).await;
-    for tab in ["tree", "prompt"] {
+    for tab in ["lead", "tree", "prompt", "pinned"] {
         checked.window.click(&format!("{}[data-tab={tab}]", by("inspector-tab"))).await;
         checked.check(&format!("chat with {tab}")).await;
     }
+    checked.window.click(&by("inspector-toggle")).await;
+    checked.window.click(&by("compare-open")).await;
+    checked.window.find(&by("compare-run")).await;
+    checked.check("chat side by side").await;
     checked.window.click(&by("nav-gallery")).await;
-    checked.window.find(&by("gallery-item")).await;
+    checked.window.click(&by("gallery-item")).await;
     checked.check("gallery").await;
     checked.window.click(&by("sheet-tab")).await;
     checked.check("expressions").await;
@@ -116,6 +163,17 @@ async fn no_view_keeps_anyone_out() {
     checked.window.press(&[Key::Control.into(), 'k']).await;
     checked.window.find(&by("palette")).await;
     checked.check("palette").await;
+    checked.window.press(&[Key::Escape.into()]).await;
+    checked.window.ask("document.activeElement.blur()").await;
+    checked.window.press(&['?']).await;
+    checked.window.find(&by("shortcut-sheet")).await;
+    checked.check("shortcuts").await;
+    checked.window.press(&[Key::Escape.into()]).await;
+    for menu in ["theme-menu", "status-chip"] {
+        checked.window.click(&by(menu)).await;
+        checked.check(menu).await;
+        checked.window.click(&by(menu)).await;
+    }
     checked.window.close().await;
     findings.extend(checked.findings);
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));

@@ -49,7 +49,8 @@ fn target_dir() -> PathBuf {
     program().parent().unwrap().parent().unwrap().to_path_buf()
 }
 
-fn studio() -> PathBuf {
+/// The program that is driven.
+pub(crate) fn studio() -> PathBuf {
     std::env::var_os("TROUPE_STUDIO")
         .map_or_else(|| program().with_file_name("troupe-studio"), PathBuf::from)
 }
@@ -193,7 +194,12 @@ impl Window {
 
     /// What a script answers by calling its last argument.
     pub(crate) async fn ask_later(&self, script: &str) -> Value {
-        self.client.execute_async(script, Vec::new()).await.unwrap()
+        self.ask_later_with(script, Vec::new()).await
+    }
+
+    /// The same for a script with arguments.
+    pub(crate) async fn ask_later_with(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.client.execute_async(script, arguments).await.unwrap()
     }
 
     /// Left and right edges of the text of `message`, and of `picture`.
@@ -229,6 +235,15 @@ impl Window {
         std::fs::create_dir_all(&folder).unwrap();
         let png = self.client.screenshot().await.unwrap();
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    /// Sets the size of the window.
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        self.client.set_window_size(width, height).await.unwrap();
+        let script = "const [width, done] = arguments; const look = () =>
+            innerWidth === width ? requestAnimationFrame(() => requestAnimationFrame(() => done()))
+            : setTimeout(look, 20); look();";
+        self.ask_later_with(script, vec![json!(width)]).await;
     }
 
     /// Closes the window and its driver.

@@ -31,7 +31,7 @@ async fn evaluate_browser() {
     window.press(&['/']).await;
     window.type_text("morag").await;
     window.find(&format!("{}[data-count='1']", by("material-count"))).await;
-    assert_eq!(window.text(&format!("{} mark", by("material-item"))).await, "Morag");
+    window.until_text(&format!("{} mark", by("material-item")), "Morag").await;
     window.press(&[Key::Enter.into()]).await;
     window.press(&[Key::Enter.into()]).await;
     window.find(&format!("{}[data-id=k1]", by("material-detail"))).await;

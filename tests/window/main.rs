@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod bench;
 mod chat;
 mod driver;
 mod evaluate;

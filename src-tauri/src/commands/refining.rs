@@ -2,19 +2,14 @@
 
 use troupe_api::{
     ApiResult,
-    wire::{PromptItem, RefineNumbers, RefinePlan, RunSummary, StartRefining},
+    wire::{PromptItem, RefinePlan, RunSummary, StartRefining},
 };
 
 use super::Shared;
 
 #[tauri::command(async)]
-pub(super) fn refine_plan(
-    studio: Shared<'_>,
-    character_id: &str,
-    profile: Option<&str>,
-    numbers: Option<RefineNumbers>,
-) -> ApiResult<RefinePlan> {
-    studio.refine_plan(character_id, profile, numbers.as_ref())
+pub(super) fn refine_plan(studio: Shared<'_>, request: StartRefining) -> ApiResult<RefinePlan> {
+    studio.refine_plan(&request)
 }
 
 #[tauri::command(async)]

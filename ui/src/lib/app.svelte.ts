@@ -1,5 +1,6 @@
 /** What is shown where: place, chosen character, notices, theme. */
 import { getContext, setContext } from 'svelte';
+import { errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
 import type { AppStatus } from './ipc/bindings/AppStatus';
 import type { ChatSummary } from './ipc/bindings/ChatSummary';
@@ -134,7 +135,7 @@ export class App {
   }
 
   complain(error: unknown): void {
-    const { message, hint } = asApiError(error);
+    const { message, hint } = errorWords(asApiError(error));
     this.#add({ text: message, hint, isError: true });
   }
 

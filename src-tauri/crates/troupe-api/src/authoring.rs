@@ -6,7 +6,7 @@ use troupe_store::{Message, MessageState, Role};
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     now_ms,
     wire::{BaseFacts, ChangeItem, CharacterDetail, CropItem, VersionItem},
 };
@@ -59,7 +59,8 @@ impl Studio {
         }
         let message = format!("the base model {} cannot see pictures", facts.name);
         let hint = format!("{instead}, or use a base that has learned to see.");
-        Err(ApiError::new(ErrorCode::Model, message, hint))
+        let error = ApiError::new(ErrorCode::Model, message, hint);
+        Err(error.because(ErrorCause::Blind).with("name", facts.name))
     }
 
     /// Tokens of each text, as the base counts.

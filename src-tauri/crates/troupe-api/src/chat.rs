@@ -10,7 +10,7 @@ use troupe_store::{Message, MessageState, NewMessage, Role};
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     generate::{Draws, Generation, Writes, phase},
     picture_file::{encode_png, origin_texts},
     scene,
@@ -357,6 +357,8 @@ impl Studio {
         let image = image::load_from_memory(bytes).map_err(|e| {
             let message = format!("this is no picture that can be read: {e}");
             ApiError::new(ErrorCode::BadRequest, message, "Choose a PNG, JPEG or WebP file.")
+                .because(ErrorCause::NotAPicture)
+                .with("file", "")
         })?;
         let is_large = image.width().max(image.height()) > ATTACHED;
         let image = if is_large { image.thumbnail(ATTACHED, ATTACHED) } else { image };
@@ -386,17 +388,20 @@ impl Studio {
             ErrorCode::NotFound,
             format!("there is no attached picture {name}"),
             hint,
-        ))
+        )
+        .because(ErrorCause::AttachmentGone))
     }
 
     pub(crate) fn attachment(&self, name: &str) -> ApiResult<RgbImage> {
         let bytes = std::fs::read(self.attachment_file(name)?).map_err(|e| {
             let message = format!("an attached picture cannot be read: {e}");
             ApiError::new(ErrorCode::Storage, message, "Attach it again.")
+                .because(ErrorCause::AttachmentGone)
         })?;
         let image = image::load_from_memory(&bytes).map_err(|e| {
             let message = format!("an attached picture is damaged: {e}");
             ApiError::new(ErrorCode::Storage, message, "Attach it again.")
+                .because(ErrorCause::AttachmentGone)
         })?;
         Ok(image.to_rgb8())
     }
@@ -444,7 +449,8 @@ impl Studio {
                 ErrorCode::BadRequest,
                 "the message is empty",
                 "Write something first.",
-            ));
+            )
+            .because(ErrorCause::EmptyMessage));
         }
         if let Some(name) = &request.attachment {
             self.attachment_file(name)?;
@@ -497,7 +503,8 @@ impl Studio {
             if message.role != Role::Character {
                 let hint = "Edit it instead; the character then answers anew.";
                 let text = "what you said cannot be made again";
-                return Err(ApiError::new(ErrorCode::BadRequest, text, hint));
+                let error = ApiError::new(ErrorCode::BadRequest, text, hint);
+                return Err(error.because(ErrorCause::OwnMessage));
             }
             match what {
                 Regenerate::Picture => message,

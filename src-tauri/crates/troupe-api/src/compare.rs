@@ -23,7 +23,7 @@ use crate::{
     ModelSlot, Studio,
     characters::adapter_dirs,
     chat::{self, MAX_REPLY_TOKENS, random_seed},
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     generate::{guarded, loading, secs_left},
     prompting,
     wire::{
@@ -62,7 +62,8 @@ impl Studio {
         let text = request.text.trim().to_owned();
         if text.is_empty() || !(2..=MAX_SIDES).contains(&request.sides.len()) {
             let hint = "Write a message and choose two to four who answer it.";
-            return Err(ApiError::new(ErrorCode::BadRequest, "there is nothing to compare", hint));
+            let error = ApiError::new(ErrorCode::BadRequest, "there is nothing to compare", hint);
+            return Err(error.because(ErrorCause::NothingToCompare));
         }
         let (chat, thread) = {
             let store = self.store();
@@ -101,6 +102,8 @@ impl Studio {
         adapter_dirs(&character.dir).into_iter().find(named).ok_or_else(|| {
             let message = format!("{} has learned nothing called {name}", character.name);
             ApiError::new(ErrorCode::NotFound, message, "Choose another one.")
+                .because(ErrorCause::NotLearned)
+                .with("name", &character.name)
         })
     }
 }

@@ -22,8 +22,9 @@ use troupe_store::{NewPicture, Picture, PictureFilter, PictureKind};
 use crate::{
     ModelSlot, Studio,
     chat::random_seed,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     gallery,
+    generate::loading,
     picture_file::{data_url, encode_png, origin_texts},
     wire::{DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryItem},
 };
@@ -81,6 +82,7 @@ pub(crate) fn expression_prompt(character: &Character, expression: &Expression) 
 fn nothing_to_draw() -> ApiError {
     let hint = "Write at least one expression under Looks.";
     ApiError::new(ErrorCode::BadRequest, "there is no expression to draw", hint)
+        .because(ErrorCause::NoExpression)
 }
 
 impl Studio {
@@ -91,7 +93,8 @@ impl Studio {
     pub fn draw_picture(&self, request: DrawPicture, sink: DrawingSink) -> ApiResult<String> {
         if request.prompt.trim().is_empty() {
             let hint = "Say what to draw.";
-            return Err(ApiError::new(ErrorCode::BadRequest, "the prompt is empty", hint));
+            let error = ApiError::new(ErrorCode::BadRequest, "the prompt is empty", hint);
+            return Err(error.because(ErrorCause::EmptyPrompt));
         }
         if let Some(id) = &request.reference_id {
             self.store().picture(id)?;
@@ -232,7 +235,8 @@ impl Drop for Job {
         self.studio.unregister(&self.id);
         if !self.has_ended {
             let hint = "Try again; what was drawn is kept.";
-            let error = ApiError::new(ErrorCode::Internal, "drawing ended early", hint);
+            let error = ApiError::new(ErrorCode::Internal, "drawing ended early", hint)
+                .because(ErrorCause::Stumbled);
             (self.sink)(DrawingEvent::Failed { error });
         }
     }
@@ -297,7 +301,7 @@ impl Job {
         let reference = self.reference(task)?;
         let dir = self.character_dir.clone();
         let model = studio.model_for(slot, &dir, &mut |label| {
-            (self.sink)(DrawingEvent::Phase { label: label.into() });
+            (self.sink)(DrawingEvent::Phase { kind: loading(label) });
         })?;
         let seed = u64::from(task.seed);
         let flow = match &task.flow {

@@ -15,7 +15,7 @@ use std::{
 use troupe_model::runtime::{LoadOptions, Model};
 
 use crate::{
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     wire::LoadedModel,
 };
 
@@ -142,9 +142,11 @@ impl Engine {
                 ErrorCode::Busy,
                 "too many requests are waiting",
                 "Wait for the present one or stop it.",
-            ),
+            )
+            .because(ErrorCause::EngineBusy),
             TrySendError::Disconnected(_) => {
                 ApiError::new(ErrorCode::Internal, "the engine has ended", "Restart Troupe.")
+                    .because(ErrorCause::EngineEnded)
             }
         })
     }
@@ -164,7 +166,8 @@ impl Engine {
         })?;
         receiver.recv().unwrap_or_else(|_| {
             let hint = "Try again; the model is loaded anew. The log has the details.";
-            Err(ApiError::new(ErrorCode::Internal, "the engine stumbled over this request", hint))
+            let message = "the engine stumbled over this request";
+            Err(ApiError::new(ErrorCode::Internal, message, hint).because(ErrorCause::Stumbled))
         })
     }
 }

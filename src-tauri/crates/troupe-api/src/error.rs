@@ -1,5 +1,7 @@
 //! Errors as the window and the command line show them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use troupe_character::Error as CharacterError;
 use troupe_eval::EvalError;
@@ -30,6 +32,111 @@ pub enum ErrorCode {
     Internal,
 }
 
+/// Why something failed, for a client that says it in its own words and language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum ErrorCause {
+    /// Too many requests wait for the model.
+    EngineBusy,
+    /// The engine's thread is gone.
+    EngineEnded,
+    /// The engine panicked over a request and was started anew.
+    Stumbled,
+    /// A run leaves too little memory to chat beside it; `needed` and `available` are megabytes.
+    NoRoom,
+    /// The character has no expressions to draw.
+    NoExpression,
+    /// A drawing without a prompt.
+    EmptyPrompt,
+    /// A message without text.
+    EmptyMessage,
+    /// What the person said cannot be generated again.
+    OwnMessage,
+    /// The base `name` has no eyes.
+    Blind,
+    /// The file of an attached picture is missing or damaged.
+    AttachmentGone,
+    /// The bytes are no picture; `file` says where they came from.
+    NotAPicture,
+    /// A picture of `width` × `height` pixels, with more than `limit` megapixels.
+    PictureTooLarge,
+    /// The file of a drawn picture is gone.
+    PictureGone,
+    /// No chat shows the picture.
+    NoChatOfPicture,
+    /// A picture of an exported chat cannot be read.
+    ExportPicture,
+    /// No message, or not two to four who answer it.
+    NothingToCompare,
+    /// `name` has no adapter that was asked for.
+    NotLearned,
+    /// `name` has no stage 1 that stage 2 could refine.
+    NotTaught,
+    /// An evaluation of `names` is on.
+    BeingEvaluated,
+    /// A run of teaching is on.
+    BeingTaught,
+    /// The program that trains is missing.
+    NoWorker,
+    /// The run has ended for good.
+    RunEnded,
+    /// Another process works on the run.
+    RunBusy,
+    /// The run's folder cannot be read.
+    RunUnreadable,
+    /// An evaluation of nobody.
+    NobodyChosen,
+    /// None of the chosen has learned a stage.
+    StageNotLearned,
+    /// Two of the chosen are called `name`.
+    SameName,
+    /// The chosen have nothing to measure with.
+    NoMaterial,
+    /// The evaluation has no report yet.
+    NoReport,
+    /// A chat, message, picture, run or evaluation that is not there.
+    NoSuchEntry,
+    /// No character has the id or name `name`.
+    NoSuchCharacter,
+    /// Several characters are called `name`.
+    Ambiguous,
+    /// `name` is bundled and not changed in place.
+    ReadOnly,
+    /// A character without a name.
+    NoName,
+    /// `name` has no such picture, scene or question.
+    NoSuchRecord,
+    /// Line `line` of `file` is not as expected: `problem`.
+    MalformedFile,
+    /// Written by a newer version.
+    NewerFormat,
+    /// No space is left.
+    DiskFull,
+    /// The system refuses access to `path`.
+    PermissionDenied,
+    /// `path` does not exist.
+    FileMissing,
+    /// A file operation on `path` failed for the system's `reason`.
+    FileFailed,
+    /// The folder `path` is no data set.
+    NotADataset,
+    /// `path` is there already.
+    AlreadyExists,
+    /// A file of the base is missing or unusable.
+    ModelFile,
+    /// The base's weights do not fit its configuration.
+    ModelWeights,
+    /// An adapter was taught on another base.
+    ModelAdapter,
+    /// `count` tokens, of which the model reads `limit`.
+    PromptTooLong,
+    /// The database was damaged; its file was kept as `path`.
+    DatabaseDamaged,
+    /// SQLite failed for `reason`.
+    DatabaseFailed,
+}
+
 /// An error with a code, a message and what to try.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, TS, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
@@ -38,9 +145,13 @@ pub enum ErrorCode {
 pub struct ApiError {
     /// What a client may react to.
     pub code: ErrorCode,
-    /// What happened.
+    /// Why, where it is one of the known reasons.
+    pub cause: Option<ErrorCause>,
+    /// Parts of the message by name, to say it in another language.
+    pub values: BTreeMap<String, String>,
+    /// What happened, in English.
     pub message: String,
-    /// What to try.
+    /// What to try, in English.
     pub hint: String,
 }
 
@@ -50,7 +161,22 @@ pub type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     /// An error from its parts.
     pub fn new(code: ErrorCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: hint.into() }
+        let (message, hint) = (message.into(), hint.into());
+        Self { code, cause: None, values: BTreeMap::new(), message, hint }
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn because(mut self, cause: ErrorCause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// The same with a part of its message named.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.values.insert(name.into(), value.to_string());
+        self
     }
 }
 
@@ -75,7 +201,51 @@ impl From<CharacterError> for ApiError {
             CharacterError::NoSuchRecord { .. } => ErrorCode::NotFound,
             _ => ErrorCode::BadRequest,
         };
-        Self::new(code, chain(&error), error.hint())
+        character_values(Self::new(code, chain(&error), error.hint()), &error)
+    }
+}
+
+/// Cause and values of an error about characters.
+fn character_values(told: ApiError, error: &CharacterError) -> ApiError {
+    use CharacterError as E;
+    match error {
+        E::Malformed { file, line, problem } => told
+            .because(ErrorCause::MalformedFile)
+            .with("file", file.display())
+            .with("line", line)
+            .with("problem", problem),
+        E::NewerSchema { .. } => told.because(ErrorCause::NewerFormat),
+        E::DiskFull { path, .. } => told.because(ErrorCause::DiskFull).with("path", path.display()),
+        E::PermissionDenied { path, .. } => {
+            told.because(ErrorCause::PermissionDenied).with("path", path.display())
+        }
+        E::Missing { path, .. } => {
+            told.because(ErrorCause::FileMissing).with("path", path.display())
+        }
+        E::Io { path, source, .. } => {
+            told.because(ErrorCause::FileFailed).with("path", path.display()).with("reason", source)
+        }
+        E::NoSuchCharacter { asked, .. } => {
+            told.because(ErrorCause::NoSuchCharacter).with("name", asked)
+        }
+        E::Ambiguous { asked, .. } => told.because(ErrorCause::Ambiguous).with("name", asked),
+        E::ReadOnly { name } => told.because(ErrorCause::ReadOnly).with("name", name),
+        E::NoName => told.because(ErrorCause::NoName),
+        E::NoSuchRecord { name, .. } => told.because(ErrorCause::NoSuchRecord).with("name", name),
+        E::NotAPicture { label, .. } => told.because(ErrorCause::NotAPicture).with("file", label),
+        E::PictureTooLarge { label, width, height, limit_megapixels } => told
+            .because(ErrorCause::PictureTooLarge)
+            .with("file", label)
+            .with("width", width)
+            .with("height", height)
+            .with("limit", limit_megapixels),
+        E::NotADataset { folder, .. } => {
+            told.because(ErrorCause::NotADataset).with("path", folder.display())
+        }
+        E::AlreadyExists { path } => {
+            told.because(ErrorCause::AlreadyExists).with("path", path.display())
+        }
+        _ => told,
     }
 }
 
@@ -95,7 +265,22 @@ impl From<ModelError> for ApiError {
             ModelError::Adapter(_) => "Teach the character again on this base model.",
             _ => "",
         };
-        Self::new(ErrorCode::Model, chain(&error), hint)
+        let told = Self::new(ErrorCode::Model, chain(&error), hint);
+        match &error {
+            ModelError::Io { what: PICTURE, .. } | ModelError::Malformed { what: PICTURE, .. } => {
+                told.because(ErrorCause::NotAPicture).with("file", PICTURE)
+            }
+            ModelError::Io { path, .. } | ModelError::Malformed { path, .. } => {
+                told.because(ErrorCause::ModelFile).with("path", path.display())
+            }
+            ModelError::Weights(_) => told.because(ErrorCause::ModelWeights),
+            ModelError::PromptTooLong { num_tokens, limit } => told
+                .because(ErrorCause::PromptTooLong)
+                .with("count", num_tokens)
+                .with("limit", limit),
+            ModelError::Adapter(_) => told.because(ErrorCause::ModelAdapter),
+            _ => told,
+        }
     }
 }
 
@@ -128,7 +313,22 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound { .. } => ErrorCode::NotFound,
             _ => ErrorCode::Storage,
         };
-        Self::new(code, chain(&error), "")
+        let told = Self::new(code, chain(&error), "");
+        match &error {
+            StoreError::NotFound { .. } => told.because(ErrorCause::NoSuchEntry),
+            StoreError::Damaged { kept, .. } => {
+                told.because(ErrorCause::DatabaseDamaged).with("path", kept.display())
+            }
+            StoreError::TooNew { .. } => told.because(ErrorCause::NewerFormat),
+            StoreError::Sqlite(reason) => {
+                told.because(ErrorCause::DatabaseFailed).with("reason", reason)
+            }
+            StoreError::Io { path, source, .. } => told
+                .because(ErrorCause::FileFailed)
+                .with("path", path.display())
+                .with("reason", source),
+            _ => told,
+        }
     }
 }
 
@@ -138,7 +338,18 @@ impl From<JobError> for ApiError {
             JobError::Busy => (ErrorCode::Busy, "Wait until it has ended, or pause it."),
             _ => (ErrorCode::Storage, "Is the disk full or the folder write-protected?"),
         };
-        Self::new(code, chain(&error), hint)
+        let told = Self::new(code, chain(&error), hint);
+        match &error {
+            JobError::Busy => told.because(ErrorCause::RunBusy),
+            JobError::Io { path, source, .. } => told
+                .because(ErrorCause::FileFailed)
+                .with("path", path.display())
+                .with("reason", source),
+            JobError::Malformed { path, .. } => {
+                told.because(ErrorCause::RunUnreadable).with("path", path.display())
+            }
+            _ => told,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use troupe_model::runtime::ModelFiles;
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     memory, now_ms,
     room::Needs,
     training::status_word,
@@ -171,6 +171,7 @@ impl Studio {
         RunFolder::open(&self.evaluation_dir(id)?).map_err(|_| {
             let hint = "Go on with it on the command line, by the command that began it.";
             ApiError::new(ErrorCode::BadRequest, "the window did not begin this one", hint)
+                .because(ErrorCause::NoSuchEntry)
         })
     }
 
@@ -210,7 +211,7 @@ impl Studio {
             num_items: num_items as u32,
             minutes: (secs + SECS_BESIDE_ITEMS) / 60.,
             memory_mb: self.evaluation_memory_mb(),
-            busy: self.refuse_when_busy().err().map(|error| error.message),
+            busy: self.refuse_when_busy().err(),
             problem: problem(&subjects, &stages, num_items),
             stages,
         })
@@ -225,7 +226,7 @@ impl Studio {
         self.refuse_when_busy()?;
         let plan = self.evaluation_plan(request)?;
         if let Some(problem) = plan.problem {
-            return Err(ApiError::new(ErrorCode::BadRequest, problem, "Choose others."));
+            return Err(problem);
         }
         let subjects = self.subjects(&request.character_ids)?;
         let subject = |s: &Subject| SubjectFile {
@@ -339,7 +340,8 @@ impl Studio {
             return Ok(path);
         }
         let hint = "It is written when the evaluation ends or is stopped.";
-        Err(ApiError::new(ErrorCode::NotFound, "there is no report yet", hint))
+        let error = ApiError::new(ErrorCode::NotFound, "there is no report yet", hint);
+        Err(error.because(ErrorCause::NoReport))
     }
 
     /// Copies a file of an evaluation's report to where the person wants it.
@@ -370,20 +372,28 @@ fn stages(subjects: &[Subject], wanted: &[String]) -> Vec<String> {
 }
 
 /// Why nothing could be measured.
-fn problem(subjects: &[Subject], stages: &[String], num_items: usize) -> Option<String> {
+fn problem(subjects: &[Subject], stages: &[String], num_items: usize) -> Option<ApiError> {
+    let refuse = |message: String, cause| {
+        Some(ApiError::new(ErrorCode::BadRequest, message, "Choose others.").because(cause))
+    };
     if subjects.is_empty() {
-        return Some("nobody is chosen".into());
+        return refuse("nobody is chosen".into(), ErrorCause::NobodyChosen);
     }
     for stage in stages {
         if !subjects.iter().any(|s| stage == "base" || s.adapters.contains_key(stage)) {
-            return Some(format!("nobody of them has learned stage {stage}"));
+            let message = format!("nobody of them has learned stage {stage}");
+            return refuse(message, ErrorCause::StageNotLearned);
         }
     }
     for (at, subject) in subjects.iter().enumerate() {
         let name = &subject.character.name;
         if subjects[..at].iter().any(|other| other.character.name == *name) {
-            return Some(format!("two of them are called {name}"));
+            let error = refuse(format!("two of them are called {name}"), ErrorCause::SameName);
+            return error.map(|error| error.with("name", name));
         }
     }
-    (num_items == 0).then(|| "they have no material to measure with".into())
+    if num_items == 0 {
+        return refuse("they have no material to measure with".into(), ErrorCause::NoMaterial);
+    }
+    None
 }

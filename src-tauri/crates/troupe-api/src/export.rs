@@ -14,7 +14,7 @@ use troupe_store::{Message, Picture, Role};
 
 use crate::{
     Studio, chat,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     wire::{ChatSettings, ExportFormat, ExportOutcome},
 };
 
@@ -90,6 +90,7 @@ impl Studio {
 fn unreadable(error: &std::io::Error) -> ApiError {
     let message = format!("a picture of this chat cannot be read: {error}");
     ApiError::new(ErrorCode::Storage, message, "Delete or draw that picture anew, then try again.")
+        .because(ErrorCause::ExportPicture)
 }
 
 /// `talk.md` has its pictures in `talk-pictures`.

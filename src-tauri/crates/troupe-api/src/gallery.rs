@@ -7,7 +7,7 @@ use troupe_store::{Picture, PictureFilter, PictureKind, PictureOrder};
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     picture_file::without_texts,
     wire::{
         AddedToTraining, ChatDetail, GalleryFilter, GalleryItem, GalleryOrder, GalleryPage,
@@ -158,7 +158,8 @@ impl Studio {
                 ErrorCode::NotFound,
                 "no chat shows this picture",
                 "It was drawn in the gallery, or its reply has another picture by now.",
-            )),
+            )
+            .because(ErrorCause::NoChatOfPicture)),
         }
     }
 
@@ -171,6 +172,8 @@ impl Studio {
                 message,
                 "Draw it again: its prompt and seed are kept.",
             )
+            .because(ErrorCause::PictureGone)
+            .with("path", path.display())
         })
     }
 

@@ -27,7 +27,7 @@ use crate::{
     characters::adapter_dirs,
     chat::MAX_REPLY_TOKENS,
     engine,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     memory,
     picture_file::{encode_png, origin_texts},
     prompting, scene,
@@ -98,6 +98,7 @@ pub(crate) fn stumbled() -> ApiError {
         "the engine stumbled over this request and was started anew",
         "Nothing was lost. Try again; the log has the details.",
     )
+    .because(ErrorCause::Stumbled)
 }
 
 impl Studio {
@@ -187,7 +188,10 @@ fn check_room(needed_mb: f64, available_mb: f64, busy: &str) -> ApiResult<()> {
              about {needed} MB are needed, {available} MB are free"
         ),
         "Pause it, or wait until it is done.",
-    ))
+    )
+    .because(ErrorCause::NoRoom)
+    .with("needed", needed)
+    .with("available", available))
 }
 
 /// Does something with the model. A panic becomes an error, and the model is loaded anew afterwards:

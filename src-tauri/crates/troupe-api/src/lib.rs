@@ -45,7 +45,7 @@ pub use chat::{Asked, ChatSink, DrawOptions, Drawn};
 pub use compare::CompareSink;
 pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
-pub use error::{ApiError, ApiResult, ErrorCode};
+pub use error::{ApiError, ApiResult, ErrorCause, ErrorCode};
 pub use evaluation::evaluate;
 pub use training::{RunEvents, work};
 
@@ -248,6 +248,9 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> ApiResult<()> {
     write().map_err(|e| {
         let message = format!("writing a file failed: {e} ({})", path.display());
         ApiError::new(ErrorCode::Storage, message, "Is the disk full or write-protected?")
+            .because(ErrorCause::FileFailed)
+            .with("path", path.display())
+            .with("reason", e)
     })
 }
 

@@ -20,13 +20,13 @@ use troupe_train::{
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     now_ms,
     room::Needs,
     training::{Job, RunFile, file_name, write_run},
     wire::{
-        EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, RefineDetail, RefineNumbers,
-        RefinePlan, RunSummary, StartRefining, TrialItem,
+        EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, RefineDetail, RefinePlan,
+        RunSummary, StartRefining, TrialItem,
     },
 };
 
@@ -73,6 +73,8 @@ impl Studio {
                 format!("{} has not been taught yet: there is nothing to refine", character.name),
                 "Teach the character first (stage 1).",
             )
+            .because(ErrorCause::NotTaught)
+            .with("name", &character.name)
         })
     }
 
@@ -124,14 +126,21 @@ impl Studio {
         Ok(dir)
     }
 
+    /// The profile that a request names, an earlier run's before one of [`PROFILES`].
+    fn wanted_profile(&self, request: &StartRefining) -> ApiResult<GrpoProfile> {
+        match &request.from_run {
+            Some(id) => self.profile_of_run(id),
+            None => self.known_profile(request.profile.as_deref()),
+        }
+    }
+
     /// A profile with the numbers that a person changed.
-    fn changed_profile(
-        &self,
-        name: Option<&str>,
-        numbers: Option<&RefineNumbers>,
-    ) -> ApiResult<GrpoProfile> {
-        let profile = self.known_profile(name)?;
-        numbers.map_or(Ok(profile.clone()), |numbers| numbers.over(profile))
+    fn changed_profile(&self, request: &StartRefining) -> ApiResult<GrpoProfile> {
+        let profile = self.wanted_profile(request)?;
+        match &request.numbers {
+            Some(numbers) => numbers.over(profile),
+            None => Ok(profile),
+        }
     }
 
     /// A profile of [`PROFILES`], the base's when none is named. Files are for the command line.
@@ -143,18 +152,14 @@ impl Studio {
         self.grpo_profile(name, &[])
     }
 
-    /// What refining a character with these numbers would take, and whether it can be.
+    /// What a request to refine would take, and whether it can be met.
     ///
     /// # Errors
-    /// When the character or the profile does not exist, or numbers make no sense together.
-    pub fn refine_plan(
-        &self,
-        wanted: &str,
-        name: Option<&str>,
-        numbers: Option<&RefineNumbers>,
-    ) -> ApiResult<RefinePlan> {
-        let usual = self.known_profile(name)?;
-        let profile = self.changed_profile(name, numbers)?;
+    /// When the character, the profile or the run does not exist, or numbers make no sense together.
+    pub fn refine_plan(&self, request: &StartRefining) -> ApiResult<RefinePlan> {
+        let wanted = &request.character_id;
+        let usual = self.wanted_profile(request)?;
+        let profile = self.changed_profile(request)?;
         let is_taught = self.stage1_adapter(wanted).is_ok();
         let (found, problem) = match self.grpo_plan(wanted, &profile) {
             Ok(found) => (Some(found), None),
@@ -167,7 +172,7 @@ impl Studio {
             is_taught,
             problem,
             profiles: PROFILES.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            profile: self.profile_name(name, &usual)?,
+            profile: self.profile_name(&usual)?,
             numbers: (&profile).into(),
             defaults: (&usual).into(),
             num_prompts: count(|plan| plan.num_prompts),
@@ -181,11 +186,8 @@ impl Studio {
         })
     }
 
-    /// The name of a profile, also of the one that the base chose.
-    fn profile_name(&self, name: Option<&str>, profile: &GrpoProfile) -> ApiResult<String> {
-        if let Some(name) = name {
-            return Ok(name.to_owned());
-        }
+    /// The name of a profile; empty for one that has none.
+    fn profile_name(&self, profile: &GrpoProfile) -> ApiResult<String> {
         for (known, _) in PROFILES {
             if self.grpo_profile(Some(known), &[])? == *profile {
                 return Ok(known.to_owned());
@@ -200,8 +202,7 @@ impl Studio {
     /// When another run is on and it shall not wait, the character has not been taught, a number is
     /// out of range, or the process cannot be started.
     pub fn start_refining(&self, request: &StartRefining) -> ApiResult<RunSummary> {
-        let name = request.profile.as_deref();
-        let profile = self.changed_profile(name, request.numbers.as_ref())?;
+        let profile = self.changed_profile(request)?;
         self.stage1_adapter(&request.character_id)?;
         let needs = self.grpo_needs(&request.character_id, &profile)?;
         let create =

@@ -52,9 +52,12 @@ impl Room {
     /// What stands in the way of `needs`, the gravest first.
     fn findings(&self, needs: Needs) -> Vec<FindingItem> {
         let mut found = Vec::new();
-        let mut add = |severity: &str, code: &str, message: String, hint: &str| {
+        let mut add = |severity: &str, code: &str, message: String, hint: &str, had: f64| {
+            let needed = if code == "disk" { needs.disk } else { needs.memory };
+            let values = [("needed", needed), ("had", had)]
+                .map(|(name, bytes)| (name.to_owned(), format!("{:.1}", bytes / 1e9)));
             let (severity, code, hint) = (severity.into(), code.into(), hint.into());
-            found.push(FindingItem { severity, code, message, hint });
+            found.push(FindingItem { severity, code, message, hint, values: values.into() });
         };
         let Needs { memory, disk } = needs;
         if let Some(total) = self.total.filter(|total| *total < memory) {
@@ -65,7 +68,7 @@ impl Room {
             );
             let hint = "Lower pictures and text per step or the rank under Expert, or choose a \
                         smaller or quantised base.";
-            add("error", "memory", message, hint);
+            add("error", "memory", message, hint, total);
         }
         if let Some(free) = self.disk.filter(|free| *free < disk + SPARE_DISK) {
             let message = format!(
@@ -73,7 +76,7 @@ impl Room {
                 gb(disk),
                 gb(free)
             );
-            add("error", "disk", message, "Delete what you no longer need, then try again.");
+            add("error", "disk", message, "Delete what you no longer need, then try again.", free);
         }
         let is_enough = self.total.is_none_or(|total| total >= memory);
         if let Some(available) = self.available.filter(|x| is_enough && *x < memory) {
@@ -82,7 +85,13 @@ impl Room {
                 gb(memory),
                 gb(available)
             );
-            add("warning", "memory-now", message, "Close other programs before you start.");
+            add(
+                "warning",
+                "memory-now",
+                message,
+                "Close other programs before you start.",
+                available,
+            );
         }
         found
     }

@@ -8,19 +8,22 @@ use troupe_jobs::{Request, RunFolder, State, Status};
 use troupe_train::{
     estimate::{estimate, recipe_samples},
     events::{Control, Outcome, TrainEvent},
-    grpo::trainer::{self, GrpoJob},
+    grpo::{
+        profile::GrpoProfile,
+        trainer::{self, GrpoJob},
+    },
     recipe::SftRecipe,
     sft::{self, SftJob},
 };
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     now_ms, refining,
     room::Needs,
     wire::{
-        CurvePoint, FindingItem, KindItem, RecipeItem, RunDetail, RunSummary, SampleItem,
-        StartTraining, TrainingPlan,
+        CurvePoint, FindingItem, KindItem, RunDetail, RunSummary, SampleItem, StartTraining,
+        TrainingPlan,
     },
 };
 
@@ -93,6 +96,8 @@ fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     toml::from_str(&run.run_toml()?).map_err(|e| {
         let message = format!("the run's settings are unreadable: {e} ({})", run.dir().display());
         ApiError::new(ErrorCode::Storage, message, "Start a new run.")
+            .because(ErrorCause::RunUnreadable)
+            .with("path", run.dir().display())
     })
 }
 
@@ -104,6 +109,18 @@ pub(crate) fn recipe_of(run: &RunFolder) -> ApiResult<SftRecipe> {
             ErrorCode::BadRequest,
             "this run belongs to stage 2 and has no recipe of stage 1",
             "Name a run of stage 1.",
+        )),
+    }
+}
+
+/// The profile of an earlier run.
+fn profile_of(run: &RunFolder) -> ApiResult<GrpoProfile> {
+    match run_file(run)?.job {
+        Job::Grpo(job) => Ok(job.profile),
+        Job::Sft(_) => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "this run belongs to stage 1 and has no profile of stage 2",
+            "Name a run of stage 2.",
         )),
     }
 }
@@ -166,7 +183,10 @@ impl Studio {
     /// A run by id. Ids are folder names of our own making; anything else does not exist.
     fn run_folder(&self, id: &str) -> ApiResult<RunFolder> {
         let safe = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        let missing = || ApiError::new(ErrorCode::NotFound, format!("there is no run {id}"), "");
+        let missing = || {
+            let message = format!("there is no run {id}");
+            ApiError::new(ErrorCode::NotFound, message, "").because(ErrorCause::NoSuchEntry)
+        };
         if !safe {
             return Err(missing());
         }
@@ -181,50 +201,49 @@ impl Studio {
         Ok(self.run_folder(id)?.dir().to_path_buf())
     }
 
-    /// What teaching a character would take.
-    ///
-    /// # Errors
-    /// When the character does not exist.
-    pub fn training_plan(&self, wanted: &str, num_steps: Option<usize>) -> ApiResult<TrainingPlan> {
-        self.plan(wanted, &self.changed_recipe(None, num_steps.map(|n| n as u32))?)
+    /// The recipe that a request starts from: an earlier run's, else the base's.
+    fn usual_recipe(&self, request: &StartTraining) -> ApiResult<SftRecipe> {
+        match &request.from_run {
+            Some(id) => self.recipe_of_run(id),
+            None => self.recipe(None, &[], None),
+        }
     }
 
-    /// What teaching a character with these numbers would take.
-    ///
-    /// # Errors
-    /// When the character does not exist, or a number is out of range.
-    pub fn recipe_plan(&self, wanted: &str, item: &RecipeItem) -> ApiResult<TrainingPlan> {
-        self.plan(wanted, &self.changed_recipe(Some(item), None)?)
-    }
-
-    /// The base's recipe with the numbers of the expert panel, and another number of steps.
-    fn changed_recipe(
-        &self,
-        changes: Option<&RecipeItem>,
-        num_steps: Option<u32>,
-    ) -> ApiResult<SftRecipe> {
-        let mut recipe = self.recipe(None, &[], None)?;
-        if let Some(item) = changes {
+    /// The same with the numbers of the expert panel, and another number of steps.
+    fn changed_recipe(&self, request: &StartTraining) -> ApiResult<SftRecipe> {
+        let mut recipe = self.usual_recipe(request)?;
+        if let Some(item) = &request.recipe {
             recipe = item.over(recipe)?;
         }
-        match num_steps {
+        match request.num_steps {
             Some(steps) => Ok(recipe.set(&format!("num_steps={steps}"))?),
             None => Ok(recipe),
         }
     }
 
-    fn plan(&self, wanted: &str, recipe: &SftRecipe) -> ApiResult<TrainingPlan> {
-        let character = self.library().load(wanted)?;
-        let samples = recipe_samples(&character, recipe, u64::from(SEED));
+    /// The profile of an earlier run of stage 2.
+    pub(crate) fn profile_of_run(&self, id: &str) -> ApiResult<GrpoProfile> {
+        profile_of(&self.run_folder(id)?)
+    }
+
+    /// What a request to teach would take.
+    ///
+    /// # Errors
+    /// When the character or the run does not exist, or a number is out of range.
+    pub fn training_plan(&self, request: &StartTraining) -> ApiResult<TrainingPlan> {
+        let (usual, recipe) = (self.usual_recipe(request)?, self.changed_recipe(request)?);
+        let character = self.library().load(&request.character_id)?;
+        let samples = recipe_samples(&character, &recipe, u64::from(SEED));
         let kinds = samples::counts(&samples)
             .into_iter()
             .map(|(kind, count)| KindItem {
+                kind: kind.into(),
                 label: kind.label().into(),
                 num_train: count.train as u32,
                 num_held_out: count.held_out as u32,
             })
             .collect();
-        let taken = estimate(self.model_dir(), recipe, &samples)?;
+        let taken = estimate(self.model_dir(), &recipe, &samples)?;
         let needs = Needs::new(taken.memory_bytes, taken.disk_bytes);
         let mut found = self.room_findings(needs);
         found.extend(findings(&character));
@@ -236,8 +255,8 @@ impl Studio {
             disk_mb: needs.disk_mb(),
             findings: found,
             busy_run: self.busy_run(),
-            recipe: recipe.into(),
-            defaults: (&self.changed_recipe(None, None)?).into(),
+            recipe: (&recipe).into(),
+            defaults: (&usual).into(),
         })
     }
 
@@ -289,7 +308,7 @@ impl Studio {
     /// # Errors
     /// When the character does not exist or the run cannot be written.
     pub fn create_run(&self, request: &StartTraining) -> ApiResult<PathBuf> {
-        let recipe = self.changed_recipe(request.recipe.as_ref(), request.num_steps)?;
+        let recipe = self.changed_recipe(request)?;
         self.create_run_with(&request.character_id, request.seed.unwrap_or(SEED), recipe)
     }
 
@@ -330,7 +349,7 @@ impl Studio {
     /// When another run is on, the character has nothing to learn from, or the process cannot be
     /// started.
     pub fn start_training(&self, request: &StartTraining) -> ApiResult<RunSummary> {
-        let recipe = self.changed_recipe(request.recipe.as_ref(), request.num_steps)?;
+        let recipe = self.changed_recipe(request)?;
         let needs = self.sft_needs(&request.character_id, &recipe)?;
         self.start_or_queue(request.queue, needs, || self.create_run(request))
     }
@@ -388,14 +407,17 @@ impl Studio {
                 ErrorCode::Busy,
                 format!("{names} is being evaluated"),
                 hint,
-            ));
+            )
+            .because(ErrorCause::BeingEvaluated)
+            .with("names", names));
         }
         match self.busy_run() {
             Some(_) => Err(ApiError::new(
                 ErrorCode::Busy,
                 "another character is being taught",
                 "Wait until it is done, or pause it.",
-            )),
+            )
+            .because(ErrorCause::BeingTaught)),
             None => Ok(()),
         }
     }
@@ -409,7 +431,8 @@ impl Studio {
         let Some(worker) = &self.inner.worker else {
             let hint = "Set TROUPE_WORKER to the `troupe` program.";
             let message = "the program that teaches and evaluates is missing";
-            return Err(ApiError::new(ErrorCode::Internal, message, hint));
+            let error = ApiError::new(ErrorCode::Internal, message, hint);
+            return Err(error.because(ErrorCause::NoWorker));
         };
         // Seen as waiting at once: the process takes a moment before it says that it runs.
         let before = run.state()?;
@@ -457,7 +480,8 @@ impl Studio {
         let run = self.run_folder(id)?;
         if matches!(run.state()?.status, Status::Finished | Status::Stopped) {
             let hint = "Start a new one.";
-            return Err(ApiError::new(ErrorCode::BadRequest, "this run has ended", hint));
+            let error = ApiError::new(ErrorCode::BadRequest, "this run has ended", hint);
+            return Err(error.because(ErrorCause::RunEnded));
         }
         self.refuse_when_busy()?;
         self.make_room(self.needs_of(&run)?)?;
@@ -602,7 +626,7 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
             });
             detail.samples.push(SampleItem { step: step as u32, prompt, text, file });
         }
-        TrainEvent::Phase { label } => detail.phase = Some(label),
+        TrainEvent::Phase { phase, .. } => detail.phase = phase.map(Into::into),
         TrainEvent::Ended { .. } => detail.phase = None,
         TrainEvent::Checkpoint { step, .. } => {
             detail.checkpoints.retain(|known| *known < step as u32);
@@ -623,6 +647,7 @@ fn findings(character: &Character) -> Vec<FindingItem> {
         code: check.code,
         message: check.message,
         hint: check.hint,
+        values: check.values,
     };
     checks::check(character).into_iter().map(item).collect()
 }

@@ -7,6 +7,8 @@ mod material;
 mod refining;
 mod teaching;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -31,7 +33,7 @@ pub use refining::{
     EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, PromptQuestionItem, RefineDetail,
     RefineNumbers, RefinePlan, StartRefining, TrialItem,
 };
-pub use teaching::RecipeItem;
+pub use teaching::{RecipeItem, RunPhase, TaughtKind};
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
@@ -206,12 +208,14 @@ pub struct SceneItem {
 pub struct FindingItem {
     /// `error`, `warning` or `note`.
     pub severity: String,
-    /// Stable name of the finding.
+    /// Stable name of the finding; the window has its words in every language.
     pub code: String,
-    /// What was found.
+    /// What was found, in English.
     pub message: String,
-    /// What to do.
+    /// What to do, in English.
     pub hint: String,
+    /// Parts of the message by name.
+    pub values: BTreeMap<String, String>,
 }
 
 /// A whole character.
@@ -521,7 +525,9 @@ pub struct SearchResult {
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct KindItem {
-    /// What they teach, in words.
+    /// What they teach.
+    pub kind: TaughtKind,
+    /// The same in English words.
     pub label: String,
     /// Learned from.
     pub num_train: u32,
@@ -565,6 +571,9 @@ pub struct StartTraining {
     pub num_steps: Option<u32>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
+    /// An earlier run whose recipe is used instead of the base's, with all that [`RecipeItem`]
+    /// leaves out.
+    pub from_run: Option<String>,
     /// All numbers of the recipe; the usual ones when absent.
     pub recipe: Option<RecipeItem>,
     /// Wait for the run that is on instead of refusing.
@@ -649,6 +658,6 @@ pub struct RunDetail {
     pub refining: Option<RefineDetail>,
     /// Seed of all its choices.
     pub seed: f64,
-    /// What it is doing, in words.
-    pub phase: Option<String>,
+    /// What it is doing between steps.
+    pub phase: Option<RunPhase>,
 }

@@ -189,7 +189,7 @@ pub(crate) fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Ou
                 "{num_text_samples} texts, {num_picture_samples} picture samples, {millions:.1} M values to learn"
             ));
         }
-        TrainEvent::Phase { label } => bar.set_message(label.clone()),
+        TrainEvent::Phase { label, .. } => bar.set_message(label.clone()),
         TrainEvent::Step { step, ce, mse, .. } => {
             bar.set_position(*step as u64);
             let part = |label: &str, x: &Option<f64>| {

@@ -12,7 +12,7 @@ use crate::{
     memory::{MemoryPlan, Planner, Purpose, Workload},
     runtime::{ModelFiles, Precision, is_language_linear},
     unified::Network,
-    weights::Weights,
+    weights::{Weights, is_network},
 };
 
 /// Parameters of each part.
@@ -146,7 +146,11 @@ pub fn inspect(dir: &Path) -> ModelResult<Inspection> {
             Some(_) => {}
         }
     }
-    mismatch.unexpected = held.keys().filter(|name| !shapes.contains_key(*name)).cloned().collect();
+    mismatch.unexpected = held
+        .keys()
+        .filter(|name| is_network(name) && !shapes.contains_key(*name))
+        .cloned()
+        .collect();
     let mut dtypes = BTreeMap::new();
     for (_, dtype) in held.values() {
         *dtypes.entry(dtype.clone()).or_insert(0) += 1;

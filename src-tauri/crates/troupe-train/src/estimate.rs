@@ -363,7 +363,7 @@ impl Work<'_> {
     fn observations(&self) -> f64 {
         let Material { text, pictures } = self.material;
         let every = self.recipe.sample_every;
-        let between = if every > 0 { (self.recipe.num_steps - 1) / every } else { 0 };
+        let between = (self.recipe.num_steps - 1).checked_div(every).unwrap_or(0);
         let texts = text.held_out.min(HELD_TEXTS) as f64 * text.tokens;
         let texts = texts * (RUN_SHARE * self.reading() + LOSS_SHARE * 2. * self.head());
         let latents = latents(self.config) as f64;

@@ -94,6 +94,56 @@ pub struct EpochEvent {
     pub update_secs: f64,
 }
 
+/// What a run does between steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RunPhase {
+    /// The base is read.
+    LoadingBase,
+    /// The base and the adapter of stage 1 are read.
+    LoadingStage1,
+    /// Pictures and dialogue are encoded.
+    ReadingMaterial,
+    /// Fixed prompts are answered and drawn.
+    Trying,
+    /// Kept-back prompts are drawn and scored.
+    TryingPrompts,
+    /// Groups are drawn.
+    Drawing,
+    /// Groups are scored.
+    Scoring,
+    /// Weights change.
+    Learning,
+    /// Losses on kept-back examples are taken.
+    Measuring,
+    /// What was learned is written.
+    WritingAdapter,
+}
+
+impl RunPhase {
+    /// The phase in words.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LoadingBase => "loading the base model",
+            Self::LoadingStage1 => "loading the base model and what stage 1 taught",
+            Self::ReadingMaterial => "reading pictures and dialogue",
+            Self::Trying => "trying it out",
+            Self::TryingPrompts => "trying it on kept-back prompts",
+            Self::Drawing => "drawing",
+            Self::Scoring => "scoring",
+            Self::Learning => "learning",
+            Self::Measuring => "measuring",
+            Self::WritingAdapter => "writing the adapter",
+        }
+    }
+}
+
+impl From<RunPhase> for TrainEvent {
+    fn from(phase: RunPhase) -> Self {
+        Self::Phase { label: phase.label().into(), phase: Some(phase) }
+    }
+}
+
 /// One event of a run, a line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -111,10 +161,13 @@ pub enum TrainEvent {
         /// Picture samples learned from.
         num_picture_samples: usize,
     },
-    /// What is being done between steps, in words.
+    /// What is being done between steps.
     Phase {
-        /// The words.
+        /// In English words.
         label: String,
+        /// For those who show words of their own; runs of older versions lack it.
+        #[serde(default)]
+        phase: Option<RunPhase>,
     },
     /// A step is done.
     Step {

@@ -42,7 +42,7 @@ use crate::{
     data::{Deck, DeckState, PictureSample, TextSample, TrainingData},
     error::{TrainError, TrainResult},
     estimate::recipe_samples,
-    events::{Control, Outcome, SampleOutput, TrainEvent, Watcher},
+    events::{Control, Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::{FrozenPrecision, Mode, SftRecipe},
     sequence::{
         FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
@@ -239,7 +239,7 @@ struct Measured {
 /// # Errors
 /// When base, character or run folder are unusable, or the loss diverges. Checkpoints stay.
 pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
-    phase(watch, "loading the base model");
+    watch(RunPhase::LoadingBase.into());
     let mut run = Run::prepare(job, watch)?;
     run.resume()?;
     let started = TrainEvent::Started {
@@ -255,15 +255,11 @@ pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
     }
     let outcome = run.train(watch)?;
     if outcome != Outcome::Paused {
-        phase(watch, "writing the adapter");
+        watch(RunPhase::WritingAdapter.into());
         run.export(outcome, watch)?;
     }
     watch(TrainEvent::Ended { outcome });
     Ok(outcome)
-}
-
-fn phase(watch: Watcher, label: &str) {
-    watch(TrainEvent::Phase { label: label.into() });
 }
 
 impl<'a> Run<'a> {
@@ -275,7 +271,7 @@ impl<'a> Run<'a> {
             in_full && is_trained(name, mode)
         })?;
         let lora_vars = attach_loras(&mut model, recipe, job.seed)?;
-        phase(watch, "reading pictures and dialogue");
+        watch(RunPhase::ReadingMaterial.into());
         let samples = recipe_samples(&character, recipe, job.seed);
         let data = TrainingData::prepare(&model, &samples, job.seed)?;
         if data.text.is_empty() && data.pictures.is_empty() {
@@ -649,7 +645,7 @@ impl<'a> Run<'a> {
 
     /// Held-out losses and samples, of the average if there is one.
     fn observe(&mut self, watch: Watcher) -> TrainResult<()> {
-        phase(watch, "trying it out");
+        watch(RunPhase::Trying.into());
         let present = self.use_average()?;
         self.track_loras(false)?;
         let seen = self.look(watch);

@@ -63,7 +63,13 @@ describe('a difference', () => {
 });
 
 describe('readiness', () => {
-  const finding = (severity: string): FindingItem => ({ severity, code: 'x', message: '', hint: '' });
+  const finding = (severity: string): FindingItem => ({
+    severity,
+    code: 'x',
+    message: '',
+    hint: '',
+    values: {},
+  });
 
   it('is as good as the gravest finding', () => {
     expect(readiness([])).toBe('ready');

@@ -56,7 +56,7 @@ it('keeps what there is when it fails, and stops by name', async () => {
   await comparison.stop();
   expect(client.stopGeneration).toHaveBeenCalledWith('c1');
   emit({ type: 'sideDone', answer: answer(0) });
-  emit({ type: 'failed', error: { code: 'model', message: 'gone', hint: '' } });
+  emit({ type: 'failed', error: { code: 'model', cause: null, values: {}, message: 'gone', hint: '' } });
   expect(comparison.error?.message).toBe('gone');
   expect(comparison.sides[0]?.text).toBe('answer 0');
   client.compare.mockReturnValueOnce(Promise.reject(new Error('full')));

@@ -87,7 +87,13 @@ describe('a chat session', () => {
     const { session, emit } = played();
     await session.send('Hello?');
     emit({ type: 'textDelta', messageId: 'r', delta: 'To' });
-    const error = { code: 'model', message: 'the model is gone', hint: 'bring it back' } as const;
+    const error = {
+      code: 'model',
+      cause: null,
+      values: {},
+      message: 'the model is gone',
+      hint: 'bring it back',
+    } as const;
     emit({ type: 'failed', message: null, error });
     expect(session.chat.messages.at(-1)?.text).toBe('To');
     expect(session.errors.r?.message).toBe('the model is gone');

@@ -2,6 +2,7 @@
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { DrawingEvent } from '../ipc/bindings/DrawingEvent';
 import type { GalleryItem } from '../ipc/bindings/GalleryItem';
+import type { PhaseKind } from '../ipc/bindings/PhaseKind';
 import { asApiError, type Client, type OnDrawingEvent } from '../ipc/client';
 
 export type Progress = {
@@ -15,7 +16,7 @@ export type Progress = {
 
 export class DrawingJob {
   id = $state<string | null>(null);
-  phase = $state<string | null>(null);
+  phase = $state<PhaseKind | null>(null);
   progress = $state<Progress | null>(null);
   preview = $state<string | null>(null);
   error = $state<ApiError | null>(null);
@@ -57,7 +58,7 @@ export class DrawingJob {
   receive(event: DrawingEvent): void {
     switch (event.type) {
       case 'phase':
-        this.phase = event.label;
+        this.phase = event.kind;
         break;
       case 'progress': {
         const { index, count, label, step, numSteps, etaSecs } = event;

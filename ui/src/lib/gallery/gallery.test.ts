@@ -125,7 +125,7 @@ describe('a drawing job', () => {
   it('is over when it ended before its name arrived', async () => {
     const job = new DrawingJob({} as Client);
     await job.start((on) => {
-      const error = { code: 'internal', message: 'stumbled', hint: '' } as const;
+      const error = { code: 'internal', cause: null, values: {}, message: 'stumbled', hint: '' } as const;
       on({ type: 'failed', error });
       return Promise.resolve('job');
     });

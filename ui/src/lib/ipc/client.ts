@@ -39,8 +39,6 @@ import type { MaterialOwner } from './bindings/MaterialOwner';
 import type { MaterialPage } from './bindings/MaterialPage';
 import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
-import type { RecipeItem } from './bindings/RecipeItem';
-import type { RefineNumbers } from './bindings/RefineNumbers';
 import type { RefinePlan } from './bindings/RefinePlan';
 import type { Regenerate } from './bindings/Regenerate';
 import type { RunDetail } from './bindings/RunDetail';
@@ -130,12 +128,10 @@ export const client = {
   setZoom: (factor: number) => call<null>('set_zoom', { factor }),
   stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
 
-  trainingPlan: (characterId: string, recipe: RecipeItem | null) =>
-    call<TrainingPlan>('training_plan', { characterId, recipe }),
+  trainingPlan: (request: StartTraining) => call<TrainingPlan>('training_plan', { request }),
   saveRunCsv: (id: string) => call<boolean>('save_run_csv', { id }),
   startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
-  refinePlan: (characterId: string, profile: string | null, numbers: RefineNumbers | null) =>
-    call<RefinePlan>('refine_plan', { characterId, profile, numbers }),
+  refinePlan: (request: StartRefining) => call<RefinePlan>('refine_plan', { request }),
   startRefining: (request: StartRefining) => call<RunSummary>('start_refining', { request }),
   refinePrompts: (characterId: string) => call<PromptItem[]>('refine_prompts', { characterId }),
   savePrompts: (characterId: string, prompts: PromptItem[]) =>
@@ -216,8 +212,14 @@ export type Client = typeof client;
 /** Any thrown value as an error with message and hint. */
 export function asApiError(error: unknown): ApiError {
   if (typeof error === 'object' && error !== null && 'message' in error) {
-    const { code, message, hint } = error as Partial<ApiError>;
-    return { code: code ?? 'internal', message: String(message), hint: hint ?? '' };
+    const { code, cause, values, message, hint } = error as Partial<ApiError>;
+    return {
+      code: code ?? 'internal',
+      cause: cause ?? null,
+      values: values ?? {},
+      message: String(message),
+      hint: hint ?? '',
+    };
   }
-  return { code: 'internal', message: String(error), hint: '' };
+  return { code: 'internal', cause: null, values: {}, message: String(error), hint: '' };
 }

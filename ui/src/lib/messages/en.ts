@@ -1,5 +1,8 @@
+import { told } from './told/en';
+
 /** Every word on the screen. Other languages have the same keys. */
 export const en = {
+  ...told,
   characters: 'Characters',
   chat: 'Chat',
   teach: 'Teach',
@@ -14,6 +17,7 @@ export const en = {
   undo: 'Undo',
   close: 'Close',
   retry: 'Try again',
+  errorDetail: 'Details',
   copy: 'Copy',
   copied: 'Copied',
   edit: 'Edit',
@@ -552,10 +556,7 @@ export const en = {
   evaluateUntaught: 'Nobody of them has been taught: only the base is measured.',
   evaluateSft: 'Stage 1',
   evaluateGrpo: 'Stage 2',
-  evaluateCost:
-    '{items} items · about {minutes} min on this computer · about {memory} GB of memory and {disk} GB of disk',
-  evaluateProblem: 'This cannot be measured: {problem}.',
-  evaluateBusy: 'Not now: {why}.',
+  evaluateCost: '{items} items · about {minutes} min on this computer · about {memory} GB of memory',
   evaluateStart: 'Start measuring',
   evaluateStopping: 'Stopping after this item…',
   evaluateStopped: 'Stopped; it can go on where it was',
@@ -706,6 +707,8 @@ export const en = {
   promptRemoved: 'Prompt removed',
   refineClone: 'Refine again with these numbers',
   stageKept: 'refined; stage 1 was kept as it was',
+  earlierRun: 'All numbers are those of the earlier run, also those that no field shows.',
+  earlierRunForget: 'Use the usual ones',
 } as const;
 
 export type Key = keyof typeof en;

@@ -26,6 +26,11 @@ export function setLanguage(value: Language): void {
   document.documentElement.lang = value;
 }
 
+/** The key of that name, if the catalogue has it: names come from the Rust side as codes. */
+export function keyOf(name: string): Key | null {
+  return name in en ? (name as Key) : null;
+}
+
 /** The words of `key` with `{name}` parts filled in. */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
   const text = catalogues[state.language][key];

@@ -1,6 +1,8 @@
 import type { Catalogue } from './en';
+import { told } from './told/zh-Hans';
 
 export const zhHans: Catalogue = {
+  ...told,
   characters: '角色',
   chat: '聊天',
   teach: '教学',
@@ -15,6 +17,7 @@ export const zhHans: Catalogue = {
   undo: '撤销',
   close: '关闭',
   retry: '重试',
+  errorDetail: '详情',
   copy: '复制',
   copied: '已复制',
   edit: '编辑',
@@ -546,9 +549,7 @@ export const zhHans: Catalogue = {
   evaluateUntaught: '所选角色都未训练：只评测基础模型。',
   evaluateSft: '第一阶段',
   evaluateGrpo: '第二阶段',
-  evaluateCost: '{items} 项 · 本机约需 {minutes} 分钟 · 约 {memory} GB 内存和 {disk} GB 磁盘空间',
-  evaluateProblem: '无法评测：{problem}。',
-  evaluateBusy: '暂时不能开始：{why}。',
+  evaluateCost: '{items} 项 · 本机约需 {minutes} 分钟 · 约 {memory} GB 内存',
   evaluateStart: '开始评测',
   evaluateStopping: '完成当前项后停止…',
   evaluateStopped: '已停止，可以继续',
@@ -693,4 +694,6 @@ export const zhHans: Catalogue = {
   promptRemoved: '提示词已移除',
   refineClone: '用这些数值再精修一次',
   stageKept: '已精修；保留了阶段 1 的结果',
+  earlierRun: '所有数值都沿用那次运行，包括这里没有列出的。',
+  earlierRunForget: '改用默认值',
 };

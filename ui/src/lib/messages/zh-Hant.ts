@@ -1,6 +1,8 @@
 import type { Catalogue } from './en';
+import { told } from './told/zh-Hant';
 
 export const zhHant: Catalogue = {
+  ...told,
   characters: '角色',
   chat: '聊天',
   teach: '教學',
@@ -15,6 +17,7 @@ export const zhHant: Catalogue = {
   undo: '復原',
   close: '關閉',
   retry: '重試',
+  errorDetail: '詳情',
   copy: '複製',
   copied: '已複製',
   edit: '編輯',
@@ -546,9 +549,7 @@ export const zhHant: Catalogue = {
   evaluateUntaught: '所選角色都未訓練：只評測基礎模型。',
   evaluateSft: '第一階段',
   evaluateGrpo: '第二階段',
-  evaluateCost: '{items} 項 · 本機約需 {minutes} 分鐘 · 約 {memory} GB 記憶體和 {disk} GB 磁碟空間',
-  evaluateProblem: '無法評測：{problem}。',
-  evaluateBusy: '暫時不能開始：{why}。',
+  evaluateCost: '{items} 項 · 本機約需 {minutes} 分鐘 · 約 {memory} GB 記憶體',
   evaluateStart: '開始評測',
   evaluateStopping: '完成目前項目後停止…',
   evaluateStopped: '已停止，可以繼續',
@@ -693,4 +694,6 @@ export const zhHant: Catalogue = {
   promptRemoved: '提示詞已移除',
   refineClone: '用這些數值再精修一次',
   stageKept: '已精修；保留了階段 1 的結果',
+  earlierRun: '所有數值都沿用那次執行，包括這裡沒有列出的。',
+  earlierRunForget: '改用預設值',
 };

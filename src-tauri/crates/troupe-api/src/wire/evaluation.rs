@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::error::ApiError;
+
 /// A request to measure characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, TS)]
 #[serde(rename_all = "camelCase", default)]
@@ -58,9 +60,9 @@ pub struct EvaluationPlan {
     /// Estimate of memory.
     pub memory_mb: f64,
     /// Why it cannot begin now, if so.
-    pub busy: Option<String>,
+    pub busy: Option<ApiError>,
     /// Why it cannot begin at all, if so.
-    pub problem: Option<String>,
+    pub problem: Option<ApiError>,
 }
 
 /// What an evaluation is doing.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::CharacterDetail;
+use super::{CharacterDetail, PhaseKind};
 
 /// What a picture was drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -117,10 +117,10 @@ pub struct DrawPicture {
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[ts(export)]
 pub enum DrawingEvent {
-    /// What is being done, in words.
+    /// What is being done.
     Phase {
-        /// The words.
-        label: String,
+        /// What.
+        kind: PhaseKind,
     },
     /// The picture so far.
     Progress {

@@ -162,7 +162,7 @@ pub struct RefinePlan {
     pub problem: Option<ApiError>,
     /// Profiles to choose from.
     pub profiles: Vec<String>,
-    /// The one that is used.
+    /// The one that is used; empty when it is none of them, as an earlier run's may be.
     pub profile: String,
     /// The numbers that would be used.
     pub numbers: RefineNumbers,
@@ -197,6 +197,8 @@ pub struct StartRefining {
     pub profile: Option<String>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
+    /// An earlier run whose profile is used instead, with all that [`RefineNumbers`] leave out.
+    pub from_run: Option<String>,
     /// The profile's numbers when absent.
     pub numbers: Option<RefineNumbers>,
     /// Wait for the run that is on instead of refusing.

@@ -1,7 +1,11 @@
 //! Wire types of teaching.
 
 use serde::{Deserialize, Serialize};
-use troupe_train::recipe::{LoraConfig, SftRecipe, TimeDraw};
+use troupe_character::samples::SampleKind;
+use troupe_train::{
+    events,
+    recipe::{LoraConfig, SftRecipe, TimeDraw},
+};
 use ts_rs::TS;
 
 use crate::error::{ApiError, ApiResult, ErrorCode};
@@ -53,6 +57,88 @@ pub struct RecipeItem {
     pub checkpoint_every: u32,
     /// Share kept back where the character has no test split.
     pub held_out_share: f64,
+}
+
+/// What a run does between steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum RunPhase {
+    /// The base is read.
+    LoadingBase,
+    /// The base and what stage 1 taught are read.
+    LoadingStage1,
+    /// Pictures and dialogue are encoded.
+    ReadingMaterial,
+    /// Fixed prompts are answered and drawn.
+    Trying,
+    /// Kept-back prompts are drawn and scored.
+    TryingPrompts,
+    /// Groups are drawn.
+    Drawing,
+    /// Groups are scored.
+    Scoring,
+    /// Weights change.
+    Learning,
+    /// Losses on kept-back examples are taken.
+    Measuring,
+    /// What was learned is written.
+    WritingAdapter,
+}
+
+impl From<events::RunPhase> for RunPhase {
+    fn from(from: events::RunPhase) -> Self {
+        match from {
+            events::RunPhase::LoadingBase => Self::LoadingBase,
+            events::RunPhase::LoadingStage1 => Self::LoadingStage1,
+            events::RunPhase::ReadingMaterial => Self::ReadingMaterial,
+            events::RunPhase::Trying => Self::Trying,
+            events::RunPhase::TryingPrompts => Self::TryingPrompts,
+            events::RunPhase::Drawing => Self::Drawing,
+            events::RunPhase::Scoring => Self::Scoring,
+            events::RunPhase::Learning => Self::Learning,
+            events::RunPhase::Measuring => Self::Measuring,
+            events::RunPhase::WritingAdapter => Self::WritingAdapter,
+        }
+    }
+}
+
+/// What samples of a kind teach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub enum TaughtKind {
+    /// Dialogue.
+    RolePlay,
+    /// Dialogue with reasoning.
+    Thinking,
+    /// Questions about the character.
+    KnowledgeQa,
+    /// Questions about pictures.
+    PictureQa,
+    /// Captions of pictures.
+    PictureDescription,
+    /// Pictures from their captions.
+    PicturePlain,
+    /// Pictures from scenes.
+    PictureScene,
+    /// Pictures from scenes, with reasoning.
+    PictureThinking,
+}
+
+impl From<SampleKind> for TaughtKind {
+    fn from(from: SampleKind) -> Self {
+        match from {
+            SampleKind::RolePlay => Self::RolePlay,
+            SampleKind::Thinking => Self::Thinking,
+            SampleKind::KnowledgeQa => Self::KnowledgeQa,
+            SampleKind::PictureQa => Self::PictureQa,
+            SampleKind::PictureDescription => Self::PictureDescription,
+            SampleKind::PicturePlain => Self::PicturePlain,
+            SampleKind::PictureScene => Self::PictureScene,
+            SampleKind::PictureThinking => Self::PictureThinking,
+        }
+    }
 }
 
 impl From<&SftRecipe> for RecipeItem {

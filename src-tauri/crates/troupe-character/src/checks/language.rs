@@ -26,6 +26,27 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
     script(text).or_else(|| by_stop_words(text))
 }
 
+/// The BCP 47 tag of a language that [`language`] names.
+pub(super) fn tag(language: &str) -> &'static str {
+    match language {
+        "English" => "en",
+        "German" => "de",
+        "French" => "fr",
+        "Spanish" => "es",
+        "Portuguese" => "pt",
+        "Italian" => "it",
+        "Japanese" => "ja",
+        "Chinese" => "zh",
+        "Korean" => "ko",
+        "Russian" => "ru",
+        "Greek" => "el",
+        "Arabic" => "ar",
+        "Thai" => "th",
+        "Hindi" => "hi",
+        _ => "und",
+    }
+}
+
 /// Languages that their letters give away.
 fn script(text: &str) -> Option<&'static str> {
     let count = |range: &dyn Fn(char) -> bool| text.chars().filter(|c| range(*c)).count();

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Found, language::language};
+use super::{
+    Found,
+    language::{self, language},
+};
 use crate::{
     Character, QuestionKind, Speaker, Split,
     normalise::loose,
@@ -15,7 +18,7 @@ const UNBALANCED: f64 = 0.5;
 /// Choice items from which balance can be judged.
 const ENOUGH_CHOICES: usize = 8;
 /// Ids named in a finding; the rest is counted.
-const NAMED: usize = 4;
+pub(super) const NAMED: usize = 4;
 
 /// `a, b, c and 5 more`.
 pub(super) fn named<S: AsRef<str>>(ids: &[S]) -> String {
@@ -31,13 +34,17 @@ pub(super) fn dialogue(character: &Character, found: &mut Found) {
     if character.greeting.trim().is_empty() {
         let message =
             format!("{} has no greeting, so every chat begins with silence", character.name);
-        found.add(Info, "no-greeting", message, "Write the first line of a chat.");
+        found
+            .add(Info, "no-greeting", message, "Write the first line of a chat.")
+            .with("name", &character.name);
     }
     let empty: Vec<&str> =
         character.scenes.iter().filter(|s| has_empty_turn(s)).map(|s| s.id.as_str()).collect();
     if !empty.is_empty() {
         let message = format!("scenes with an empty turn: {}", named(&empty));
-        found.fixable(Warning, "empty-turn", message, "Fill the turns, or remove them.");
+        found
+            .fixable(Warning, "empty-turn", message, "Fill the turns, or remove them.")
+            .with_ids(&empty);
     }
     let alone: Vec<&str> = character
         .scenes
@@ -48,7 +55,7 @@ pub(super) fn dialogue(character: &Character, found: &mut Found) {
     if !alone.is_empty() {
         let message = format!("scenes in which nobody is answered: {}", named(&alone));
         let hint = "Give each at least a line of the person and the character's reply.";
-        found.add(Warning, "no-exchange", message, hint);
+        found.add(Warning, "no-exchange", message, hint).with_ids(&alone);
     }
     leaks(character, found);
     repeated_replies(character, found);
@@ -82,7 +89,7 @@ fn leaks(character: &Character, found: &mut Found) {
     if !leaked.is_empty() {
         let message = format!("test scenes whose line is also learned from: {}", named(&leaked));
         let hint = "Write other lines for the test; evaluation reports these apart.";
-        found.add(Warning, "test-leak", message, hint);
+        found.add(Warning, "test-leak", message, hint).with_ids(&leaked);
     }
 }
 
@@ -103,7 +110,9 @@ fn repeated_replies(character: &Character, found: &mut Found) {
     }
     if !repeats.is_empty() {
         let message = format!("the same reply twice: {}", named(&repeats));
-        found.add(Info, "repeated-reply", message, "Say it differently, or remove one.");
+        found
+            .add(Info, "repeated-reply", message, "Say it differently, or remove one.")
+            .with_ids(&repeats);
     }
 }
 
@@ -117,7 +126,10 @@ fn other_language(character: &Character, found: &mut Found) {
     {
         let message = format!("the persona is in {persona}, the example replies are in {spoken}");
         let hint = "Write both in the language that the character speaks.";
-        found.add(Warning, "other-language", message, hint);
+        found
+            .add(Warning, "other-language", message, hint)
+            .with("persona", language::tag(persona))
+            .with("spoken", language::tag(spoken));
     }
 }
 
@@ -134,12 +146,14 @@ pub(super) fn questions(character: &Character, found: &mut Found) {
     let unanswered = ids(usable().filter(needs_answer));
     if !unanswered.is_empty() {
         let message = format!("questions without an answer: {}", named(&unanswered));
-        found.add(Warning, "no-answer", message, "Answer them, or remove them.");
+        found
+            .add(Warning, "no-answer", message, "Answer them, or remove them.")
+            .with_ids(&unanswered);
     }
     let blank = ids(usable().filter(|q| q.question.trim().is_empty()));
     if !blank.is_empty() {
         let message = format!("answers without a question: {}", named(&blank));
-        found.add(Warning, "no-question", message, "Write what is asked.");
+        found.add(Warning, "no-question", message, "Write what is asked.").with_ids(&blank);
     }
     let is_choice = |q: &&Question| {
         matches!(q.kind, QuestionKind::KnowledgeChoice | QuestionKind::PictureChoice)
@@ -149,7 +163,9 @@ pub(super) fn questions(character: &Character, found: &mut Found) {
         .filter(|q| !q.answer_key.as_ref().is_some_and(|key| q.options.contains_key(key))));
     if !keyless.is_empty() {
         let message = format!("multiple choice without a right option: {}", named(&keyless));
-        found.add(Error, "no-answer-key", message, "Name the letter of the right option.");
+        found
+            .add(Error, "no-answer-key", message, "Name the letter of the right option.")
+            .with_ids(&keyless);
     }
     let about_pictures =
         |q: &&Question| matches!(q.kind, QuestionKind::Picture | QuestionKind::PictureChoice);
@@ -158,7 +174,7 @@ pub(super) fn questions(character: &Character, found: &mut Found) {
         .filter(|q| q.picture.as_ref().is_none_or(|id| character.picture(id).is_none())));
     if !lost.is_empty() {
         let message = format!("picture questions without their picture: {}", named(&lost));
-        found.add(Warning, "lost-question", message, "Choose a picture for them.");
+        found.add(Warning, "lost-question", message, "Choose a picture for them.").with_ids(&lost);
     }
     repeated_questions(character, found);
     unbalanced_keys(character, found);
@@ -172,7 +188,9 @@ fn repeated_questions(character: &Character, found: &mut Found) {
     if !repeats.is_empty() {
         let message =
             format!("knowledge questions that repeat an earlier one: {}", named(&repeats));
-        found.add(Info, "repeated-question", message, "Ask something else, or remove them.");
+        found
+            .add(Info, "repeated-question", message, "Ask something else, or remove them.")
+            .with_ids(&repeats);
     }
     let known: HashSet<String> = character
         .questions
@@ -186,7 +204,7 @@ fn repeated_questions(character: &Character, found: &mut Found) {
     if !leaked.is_empty() {
         let message = format!("multiple choice that is also learned from: {}", named(&leaked));
         let hint = "Ask something else; evaluation reports these apart.";
-        found.add(Info, "choice-leak", message, hint);
+        found.add(Info, "choice-leak", message, hint).with_ids(&leaked);
     }
 }
 
@@ -206,12 +224,12 @@ fn unbalanced_keys(character: &Character, found: &mut Found) {
             let message = format!(
                 "{key} is right in {count} of {total} {what} choices, so saying {key} scores well without knowing anything"
             );
-            found.add(
-                Info,
-                "unbalanced-keys",
-                message,
-                "Move the right options about; evaluation rotates them.",
-            );
+            let hint = "Move the right options about; evaluation rotates them.";
+            found
+                .add(Info, "unbalanced-keys", message, hint)
+                .with("key", key)
+                .with("count", count)
+                .with("total", total);
         }
     }
 }
@@ -250,7 +268,7 @@ pub(super) fn prompts(character: &Character, found: &mut Found) {
     let mut say = |ids: Vec<&str>, fix: bool, code, what: &str, hint| {
         if !ids.is_empty() {
             let message = format!("{what}: {}", named(&ids));
-            found.push(Info, code, message, hint, fix);
+            found.add(Info, code, message, hint).with_ids(&ids).can_fix = fix;
         }
     };
     say(

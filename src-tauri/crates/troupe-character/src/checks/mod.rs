@@ -5,6 +5,8 @@ mod fix;
 mod language;
 mod material;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Character, records::Speaker, rolescape::Severity};
@@ -24,32 +26,90 @@ const LONG_PERSONA: usize = 2400;
 pub struct Check {
     /// An error makes teaching impossible, a warning makes it go badly.
     pub severity: Severity,
-    /// Stable name.
+    /// Stable name; one of [`CODES`], unless it is about files.
     pub code: String,
-    /// What was found.
+    /// What was found, in English.
     pub message: String,
-    /// What to do.
+    /// What to do, in English.
     pub hint: String,
+    /// Parts of the message by name, to say it in another language.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
     /// Whether [`fix`] mends it.
     pub can_fix: bool,
 }
+
+impl Check {
+    /// Names a part of the message.
+    fn with(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        self.values.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Names the records that the message is about.
+    fn with_ids<S: AsRef<str>>(&mut self, ids: &[S]) -> &mut Self {
+        let shown: Vec<&str> = ids.iter().take(material::NAMED).map(AsRef::as_ref).collect();
+        let more = if ids.len() > shown.len() { ", …" } else { "" };
+        self.with("ids", shown.join(", ") + more).with("count", ids.len())
+    }
+}
+
+/// Codes of the findings of [`check`], all that [`Check::code`] can be without files.
+pub const CODES: [&str; 27] = [
+    "nothing-to-learn",
+    "few-pictures",
+    "no-dialogue",
+    "little-dialogue",
+    "no-persona",
+    "long-persona",
+    "no-caption",
+    "nameless-caption",
+    "lost-picture",
+    "no-greeting",
+    "empty-turn",
+    "no-exchange",
+    "test-leak",
+    "repeated-reply",
+    "other-language",
+    "no-answer",
+    "no-question",
+    "no-answer-key",
+    "lost-question",
+    "repeated-question",
+    "choice-leak",
+    "unbalanced-keys",
+    "repeated-prompt",
+    "nameless-prompt",
+    "odd-answer",
+    "repeated-prompt-question",
+    "conflicting-question",
+];
 
 /// Findings on the way.
 #[derive(Debug, Default)]
 struct Found(Vec<Check>);
 
 impl Found {
-    fn push(&mut self, severity: Severity, code: &str, message: String, hint: &str, can_fix: bool) {
+    /// Adds a finding and returns it, for its parts to be named.
+    fn add(&mut self, severity: Severity, code: &str, message: String, hint: &str) -> &mut Check {
         let (code, hint) = (code.into(), hint.into());
-        self.0.push(Check { severity, code, message, hint, can_fix });
+        let values = BTreeMap::new();
+        self.0.push(Check { severity, code, message, hint, values, can_fix: false });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
     }
 
-    fn add(&mut self, severity: Severity, code: &str, message: String, hint: &str) {
-        self.push(severity, code, message, hint, false);
-    }
-
-    fn fixable(&mut self, severity: Severity, code: &str, message: String, hint: &str) {
-        self.push(severity, code, message, hint, true);
+    /// The same for one that [`fix`] mends.
+    fn fixable(
+        &mut self,
+        severity: Severity,
+        code: &str,
+        message: String,
+        hint: &str,
+    ) -> &mut Check {
+        let check = self.add(severity, code, message, hint);
+        check.can_fix = true;
+        check
     }
 
     /// The findings, the gravest first.
@@ -84,8 +144,10 @@ fn everything_but_files(character: &Character, found: &mut Found) {
 
 /// Enough to learn from, and a persona.
 fn amounts(character: &Character, found: &mut Found) {
-    let mut add = |severity, code, message: String, hint| found.add(severity, code, message, hint);
     let name = &character.name;
+    let mut add = |severity, code, message: String, hint, count: usize| {
+        found.add(severity, code, message, hint).with("name", name).with("count", count);
+    };
     let turns = || character.scenes.iter().flat_map(|s| &s.turns);
     let replies =
         turns().filter(|t| t.role == Speaker::Character && !t.text.trim().is_empty()).count();
@@ -96,6 +158,7 @@ fn amounts(character: &Character, found: &mut Found) {
             "nothing-to-learn",
             format!("{name} has neither pictures nor example dialogue"),
             "Add about ten pictures and some lines with replies.",
+            pictures,
         );
     } else if pictures < ENOUGH_PICTURES {
         add(
@@ -103,6 +166,7 @@ fn amounts(character: &Character, found: &mut Found) {
             "few-pictures",
             format!("{name} has {pictures} pictures; about ten are needed to learn how it looks"),
             "Add more pictures.",
+            pictures,
         );
     }
     if replies == 0 && pictures > 0 {
@@ -111,6 +175,7 @@ fn amounts(character: &Character, found: &mut Found) {
             "no-dialogue",
             format!("{name} has no example dialogue"),
             "Write some lines and replies.",
+            replies,
         );
     } else if replies > 0 && replies < ENOUGH_REPLIES {
         add(
@@ -118,6 +183,7 @@ fn amounts(character: &Character, found: &mut Found) {
             "little-dialogue",
             format!("{name} has {replies} example replies; a voice shows from about twenty on"),
             "Write some more lines and replies.",
+            replies,
         );
     }
     if character.persona.trim().is_empty() {
@@ -126,14 +192,17 @@ fn amounts(character: &Character, found: &mut Found) {
             "no-persona",
             format!("{name} has no persona"),
             "Describe who the character is.",
+            0,
         );
     }
-    if character.persona.chars().count() > LONG_PERSONA {
+    let letters = character.persona.chars().count();
+    if letters > LONG_PERSONA {
         add(
             Severity::Info,
             "long-persona",
             format!("{name}'s persona is long: every reply begins by reading all of it"),
             "Keep what shapes replies, and move facts to the profile.",
+            letters,
         );
     }
 }
@@ -143,14 +212,14 @@ fn captions(character: &Character, found: &mut Found) {
     let (name, pictures) = (character.prompt_name(), character.pictures.len());
     let bare = character.pictures.iter().filter(|p| p.caption.trim().is_empty()).count();
     if bare > 0 {
-        found.add(
-            Severity::Warning,
-            "no-caption",
-            format!(
-                "{bare} of {pictures} pictures have no caption, so nothing says what they show"
-            ),
-            "Write a sentence for each, naming the character.",
+        let message = format!(
+            "{bare} of {pictures} pictures have no caption, so nothing says what they show"
         );
+        let hint = "Write a sentence for each, naming the character.";
+        found
+            .add(Severity::Warning, "no-caption", message, hint)
+            .with("count", bare)
+            .with("total", pictures);
     }
     let lower = name.to_lowercase();
     let nameless = character
@@ -159,12 +228,12 @@ fn captions(character: &Character, found: &mut Found) {
         .filter(|p| !p.caption.trim().is_empty() && !p.caption.to_lowercase().contains(&lower))
         .count();
     if nameless > 0 {
-        found.add(
-            Severity::Info,
-            "nameless-caption",
-            format!("{nameless} captions do not name {name}, so the looks bind less to the name"),
-            "Begin captions with the name.",
-        );
+        let message =
+            format!("{nameless} captions do not name {name}, so the looks bind less to the name");
+        found
+            .add(Severity::Info, "nameless-caption", message, "Begin captions with the name.")
+            .with("count", nameless)
+            .with("name", name);
     }
     let lost = character
         .scenes
@@ -174,12 +243,9 @@ fn captions(character: &Character, found: &mut Found) {
         .filter(|id| character.picture(id).is_none())
         .count();
     if lost > 0 {
-        found.fixable(
-            Severity::Warning,
-            "lost-picture",
-            format!("{lost} replies belong to pictures that are not there"),
-            "Choose another picture for them, or none.",
-        );
+        let message = format!("{lost} replies belong to pictures that are not there");
+        let hint = "Choose another picture for them, or none.";
+        found.fixable(Severity::Warning, "lost-picture", message, hint).with("count", lost);
     }
 }
 
@@ -191,7 +257,11 @@ mod tests {
     };
 
     fn codes(character: &Character) -> Vec<String> {
-        check(character).into_iter().map(|c| c.code).collect()
+        let codes: Vec<String> = check(character).into_iter().map(|c| c.code).collect();
+        for code in &codes {
+            assert!(CODES.contains(&code.as_str()), "{code} is missing in the list of codes");
+        }
+        codes
     }
 
     #[test]
@@ -202,6 +272,8 @@ mod tests {
             (Severity::Error, "nothing-to-learn")
         );
         assert_eq!(codes(&Character::default()), ["nothing-to-learn", "no-persona", "no-greeting"]);
+        let dot = Character { name: "Dot".into(), ..Character::default() };
+        assert_eq!(check(&dot)[0].values["name"], "Dot");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     checkpoint,
     error::{TrainError, TrainResult},
-    events::{Control, EpochEvent, Outcome, Spread, TrainEvent, Watcher},
+    events::{Control, EpochEvent, Outcome, RunPhase, Spread, TrainEvent, Watcher},
     sft::{ADAPTER, BEST, CHECKPOINTS},
 };
 
@@ -86,7 +86,7 @@ pub(super) struct Run<'a> {
 /// # Errors
 /// When base, adapter, character or run folder are unusable, or the loss diverges. Checkpoints stay.
 pub fn run(job: &GrpoJob, watch: Watcher) -> TrainResult<Outcome> {
-    phase(watch, "loading the base model and what stage 1 taught");
+    watch(RunPhase::LoadingStage1.into());
     let mut run = Run::prepare(job)?;
     run.resume()?;
     watch(TrainEvent::Started {
@@ -102,15 +102,11 @@ pub fn run(job: &GrpoJob, watch: Watcher) -> TrainResult<Outcome> {
     }
     let outcome = run.train(watch)?;
     if outcome != Outcome::Paused {
-        phase(watch, "writing the adapter");
+        watch(RunPhase::WritingAdapter.into());
         run.export(watch)?;
     }
     watch(TrainEvent::Ended { outcome });
     Ok(outcome)
-}
-
-pub(super) fn phase(watch: Watcher, label: &str) {
-    watch(TrainEvent::Phase { label: label.into() });
 }
 
 fn note(watch: Watcher, text: &str) {
@@ -302,7 +298,7 @@ impl<'a> Run<'a> {
     /// One epoch: draw, score, learn.
     fn train_epoch(&mut self, watch: Watcher) -> TrainResult<EpochEvent> {
         let (profile, seed, epoch) = (&self.job.profile, self.job.seed, self.epoch);
-        phase(watch, "drawing");
+        watch(RunPhase::Drawing.into());
         let started = Instant::now();
         let start = window_start(profile, seed, epoch);
         let schedule = Schedule::stochastic(&profile.sampler, start);
@@ -327,7 +323,7 @@ impl<'a> Run<'a> {
             )?);
         }
         let rollout_secs = started.elapsed().as_secs_f64();
-        phase(watch, "scoring");
+        watch(RunPhase::Scoring.into());
         let scoring = Instant::now();
         let images: Vec<Vec<RgbImage>> =
             groups.iter().map(|g| self.images(g)).collect::<TrainResult<_>>()?;
@@ -352,7 +348,7 @@ impl<'a> Run<'a> {
         drop(rewards);
         self.show_group(&chosen, &images, &scores, &names, watch)?;
         let score_secs = scoring.elapsed().as_secs_f64();
-        phase(watch, "learning");
+        watch(RunPhase::Learning.into());
         let learning = Instant::now();
         let all = advantages(&scores, profile.loss.std_mode, profile.loss.adv_clamp);
         let mut scored = Vec::new();

@@ -14,12 +14,12 @@ use super::{
     policy::Student,
     rewards::{Group, Rewards},
     sampler::{NoiseKey, Schedule, rollout},
-    trainer::{Run, TRIALS, components, phase},
+    trainer::{Run, TRIALS, components},
 };
 use crate::{
     checkpoint,
     error::{TrainError, TrainResult},
-    events::{SampleOutput, TrainEvent, Watcher},
+    events::{RunPhase, SampleOutput, TrainEvent, Watcher},
     sft::{BEST, SAMPLES},
 };
 
@@ -31,7 +31,7 @@ const REAL_PICTURES: usize = 6;
 impl Run<'_> {
     /// A trial on kept-back prompts, of the average if there is one.
     pub(super) fn hold_trial(&mut self, watch: Watcher) -> TrainResult<()> {
-        phase(watch, "trying it on kept-back prompts");
+        watch(RunPhase::TryingPrompts.into());
         let present = match &self.average {
             Some(average) => Some(self.student.swap(&average.tensors(self.optimiser.vars())?)?),
             None => None,

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     data::Deck,
     error::{TrainError, TrainResult},
-    events::{Outcome, SampleOutput, TrainEvent, Watcher},
+    events::{Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     sequence::{PictureQuestions, SequenceBlock, VisionInput, picture_questions_answers},
     sft::load_trainable,
 };
@@ -148,7 +148,7 @@ fn check_tower(dir: &Path) -> TrainResult<()> {
 /// When base, pictures or run folder are unusable, the base has no tower, or the loss diverges.
 /// Checkpoints stay.
 pub fn run(job: &ConnectorJob, watch: Watcher) -> TrainResult<Outcome> {
-    watch(TrainEvent::Phase { label: "loading the base model".into() });
+    watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
     check_tower(&settings.model_dir)?;
     let (model, vars) =

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     data::Deck,
     error::{TrainError, TrainResult},
-    events::{Outcome, SampleOutput, TrainEvent, Watcher},
+    events::{Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::TimeDraw,
     sft::{SAMPLES, is_generation, load_trainable},
 };
@@ -82,7 +82,7 @@ struct Generation<'a> {
 /// # Errors
 /// When base, pictures or run folder are unusable, or the loss diverges. Checkpoints stay.
 pub fn run(job: &PretrainJob, watch: Watcher) -> TrainResult<Outcome> {
-    watch(TrainEvent::Phase { label: "loading the base model".into() });
+    watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
     let (model, vars) = load_trainable(&settings.model_dir, is_generation)?;
     let size = model.config().picture_size as u32;

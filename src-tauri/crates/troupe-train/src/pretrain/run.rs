@@ -14,7 +14,7 @@ use crate::{
     checkpoint,
     data::{Deck, DeckState},
     error::{TrainError, TrainResult},
-    events::{Control, Outcome, TrainEvent, Watcher},
+    events::{Control, Outcome, RunPhase, TrainEvent, Watcher},
     sft::CHECKPOINTS,
 };
 
@@ -251,7 +251,7 @@ impl<'a> Trainer<'a> {
 
     /// Lets the stage look at itself with the averaged weights, then puts the present ones back.
     fn observe(&mut self, stage: &mut dyn Stage, watch: Watcher) -> TrainResult<()> {
-        watch(TrainEvent::Phase { label: "measuring".into() });
+        watch(RunPhase::Measuring.into());
         let averages = self.averages()?;
         let mut present = HashMap::new();
         for (name, var) in &self.vars {

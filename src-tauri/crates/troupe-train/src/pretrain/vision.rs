@@ -40,7 +40,7 @@ use super::{
 use crate::{
     data::Deck,
     error::TrainResult,
-    events::{Outcome, TrainEvent, Watcher},
+    events::{Outcome, RunPhase, TrainEvent, Watcher},
 };
 
 /// File of the exported tower, scorer and connector, in a run and in a base.
@@ -170,7 +170,7 @@ fn picture_side(config: &ModelConfig) -> u32 {
 /// # Errors
 /// When base, pictures or run folder are unusable, or the loss diverges. Checkpoints stay.
 pub fn run(job: &VisionJob, watch: Watcher) -> TrainResult<Outcome> {
-    watch(TrainEvent::Phase { label: "loading the base model".into() });
+    watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
     let (encoder, vars, connector) = fresh(&settings.model_dir, settings.seed)?;
     let size = picture_side(encoder.config());

@@ -9,14 +9,18 @@ export type FindingItem = {
  */
 severity: string, 
 /**
- * Stable name of the finding.
+ * Stable name of the finding; the window has its words in every language.
  */
 code: string, 
 /**
- * What was found.
+ * What was found, in English.
  */
 message: string, 
 /**
- * What to do.
+ * What to do, in English.
  */
-hint: string, };
+hint: string, 
+/**
+ * Parts of the message by name.
+ */
+values: { [key in string]: string }, };

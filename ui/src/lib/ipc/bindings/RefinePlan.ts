@@ -20,7 +20,7 @@ problem: ApiError | null,
  */
 profiles: Array<string>, 
 /**
- * The one that is used.
+ * The one that is used; empty when it is none of them, as an earlier run's may be.
  */
 profile: string, 
 /**

@@ -2,6 +2,7 @@
 import type { CurvePoint } from "./CurvePoint";
 import type { RecipeItem } from "./RecipeItem";
 import type { RefineDetail } from "./RefineDetail";
+import type { RunPhase } from "./RunPhase";
 import type { RunSummary } from "./RunSummary";
 import type { SampleItem } from "./SampleItem";
 
@@ -42,6 +43,6 @@ refining: RefineDetail | null,
  */
 seed: number, 
 /**
- * What it is doing, in words.
+ * What it is doing between steps.
  */
-phase: string | null, };
+phase: RunPhase | null, };

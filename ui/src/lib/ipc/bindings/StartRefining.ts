@@ -18,6 +18,10 @@ profile: string | null,
  */
 seed: number | null, 
 /**
+ * An earlier run whose profile is used instead, with all that [`RefineNumbers`] leave out.
+ */
+fromRun: string | null, 
+/**
  * The profile's numbers when absent.
  */
 numbers: RefineNumbers | null, 

@@ -18,6 +18,11 @@ numSteps: number | null,
  */
 seed: number | null, 
 /**
+ * An earlier run whose recipe is used instead of the base's, with all that [`RecipeItem`]
+ * leaves out.
+ */
+fromRun: string | null, 
+/**
  * All numbers of the recipe; the usual ones when absent.
  */
 recipe: RecipeItem | null, 

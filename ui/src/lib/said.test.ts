@@ -1,0 +1,39 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { findingWords } from './characters/findings';
+import { errorDetail, errorWords } from './errors';
+import type { ApiError } from './ipc/bindings/ApiError';
+import { setLanguage } from './messages/index.svelte';
+
+afterEach(() => setLanguage('en'));
+
+describe('what the studio says', () => {
+  const error: ApiError = {
+    code: 'storage',
+    cause: 'diskFull',
+    values: { path: '/home/dot/a.json' },
+    message: 'the disk is full; nothing was changed while saving: /home/dot/a.json',
+    hint: 'Free some space and try again.',
+  };
+
+  it('is said in the language of the window, with its values', () => {
+    setLanguage('zh-Hans');
+    expect(errorWords(error)).toEqual({
+      message: '磁盘已满；没有做任何改动。/home/dot/a.json',
+      hint: '腾出空间后再试。',
+    });
+    const finding = { severity: 'warning', message: '', hint: '' };
+    const values = { persona: 'en', spoken: 'de' };
+    expect(findingWords({ ...finding, code: 'other-language', values }).message).toBe(
+      '人设用的是英语，示例回复用的是德语。',
+    );
+  });
+
+  it('stays as it was where the window has no words for it', () => {
+    const unknown = { ...error, cause: null };
+    expect(errorWords(unknown)).toEqual({ message: error.message, hint: error.hint });
+    expect(errorDetail(unknown)).toBeNull();
+    expect(errorDetail(error)).toBe(error.message);
+    const finding = { severity: 'note', code: 'new', message: 'Dot is new', hint: 'Wait.', values: {} };
+    expect(findingWords(finding)).toEqual({ message: 'Dot is new.', hint: 'Wait.' });
+  });
+});
