@@ -3,9 +3,9 @@
 //! Both sides learn to agree where a text is true of a picture and to disagree elsewhere, each pair
 //! by itself through a sigmoid. Besides its own caption, every picture brings a few statements of its
 //! attributes, and a statement is true of every picture of the batch that has that attribute: small
-//! batches then tell more, and the tower learns what questions will ask for. One statement each is too
-//! few: place and background alone tell the captions of a batch apart, and after 1500 steps the
-//! colours of hair and clothes were still guessed.
+//! batches then tell more, and the tower is asked for what questions will ask. With one statement each,
+//! colours of hair and clothes were still guessed after 1670 steps: place and background alone tell the
+//! captions of a batch apart. That more statements mend it is not shown: 240 steps of six changed nothing.
 //!
 //! The text tower is a small transformer over the understanding expert's frozen token embeddings. Its
 //! alternative, pooled hidden states of a frozen middle layer, binds words as well, but costs a pass
