@@ -171,7 +171,6 @@ impl Studio {
         RunFolder::open(&self.evaluation_dir(id)?).map_err(|_| {
             let hint = "Go on with it on the command line, by the command that began it.";
             ApiError::new(ErrorCode::BadRequest, "the window did not begin this one", hint)
-                .because(ErrorCause::NoSuchEntry)
         })
     }
 

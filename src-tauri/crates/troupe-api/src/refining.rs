@@ -92,6 +92,14 @@ impl Studio {
         Ok(needs_of(&self.grpo_plan(wanted, profile)?))
     }
 
+    /// Refuses a run of stage 2 for which this machine has not enough memory or disk.
+    ///
+    /// # Errors
+    /// When it cannot fit, the character does not exist or the base is unusable.
+    pub fn require_room_to_refine(&self, wanted: &str, profile: &GrpoProfile) -> ApiResult<()> {
+        self.refuse_what_cannot_fit(self.grpo_needs(wanted, profile)?)
+    }
+
     /// Creates a run of stage 2 without starting it.
     ///
     /// # Errors

@@ -115,6 +115,7 @@ fn refine(
     let run = if arguments.resume {
         studio.resumable_run(id, "grpo")?
     } else {
+        studio.require_room_to_refine(id, &profile)?;
         studio.create_grpo_run(id, arguments.seed, profile)?
     };
     work(&run, name, output)
