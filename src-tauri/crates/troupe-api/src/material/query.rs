@@ -1,5 +1,7 @@
 //! Words that are looked for.
 
+use memchr::memmem::Finder;
+
 /// Letters of an excerpt.
 const EXCERPT: usize = 220;
 /// Letters before the first found word.
@@ -8,7 +10,7 @@ const LEAD: usize = 60;
 /// Words in lower case, all of which must occur.
 #[derive(Debug, Default)]
 pub(super) struct Query {
-    words: Vec<String>,
+    words: Vec<Finder<'static>>,
 }
 
 impl Query {
@@ -24,12 +26,12 @@ impl Query {
             }
         }
         words.retain(|word: &String| !word.is_empty());
-        Self { words }
+        Self { words: words.iter().map(|word| Finder::new(word).into_owned()).collect() }
     }
 
     /// All words occur in a text in lower case.
     pub(super) fn matches(&self, folded: &str) -> bool {
-        self.words.iter().all(|word| folded.contains(word.as_str()))
+        self.words.iter().all(|word| word.find(folded.as_bytes()).is_some())
     }
 
     /// The beginning of a text, or what is around the first found word; in one line.
@@ -49,7 +51,7 @@ impl Query {
     /// Place of the first found word, in letters. Lower case may be longer than what it is made of,
     /// so a place in the folded text would not do.
     fn first_hit(&self, text: &str) -> Option<usize> {
-        let word = self.words.first()?;
+        let word = std::str::from_utf8(self.words.first()?.needle()).ok()?;
         let folded: Vec<(usize, char)> = text
             .chars()
             .enumerate()
