@@ -9,7 +9,7 @@ DEMO_CHARACTER := Marzipan
 DEMO_STEPS :=
 TROUPE := target/release/troupe
 
-.PHONY: help run demo test test-rust test-ui test-window test-kills bench bench-window check-cuda build cli ui package setup setup-test clean
+.PHONY: help run demo test test-rust test-ui test-window test-kills bench bench-window check-cuda check-metal build cli ui package setup setup-test clean
 
 help:
 	@echo 'make run           install what is missing, build, start the studio'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench         speed and memory of mini; wants a quiet machine'
 	@echo 'make bench-window  how quick and quiet the window is; wants a quiet machine'
 	@echo 'make check-cuda    compile the CUDA build; needs no GPU'
+	@echo 'make check-metal   compile the Metal build of the libraries; needs no Mac'
 	@echo 'make package       build .deb and .rpm packages'
 	@echo 'make test-rust | test-ui | test-window    parts of make test'
 
@@ -81,6 +82,11 @@ bench-window:
 check-cuda:
 	@.ci/setup cli
 	@.ci/check-cuda
+
+# The same for Apple's GPUs, as far as it goes without a C compiler for macOS.
+check-metal:
+	@.ci/setup cli
+	@.ci/check-metal
 
 package: ui
 	@.ci/setup studio

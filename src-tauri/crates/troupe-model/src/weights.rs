@@ -153,7 +153,7 @@ impl Weights {
         let mapped = unsafe { MmapedSafetensors::new(path) };
         let tensors = mapped.map_err(|e| ModelError::Malformed {
             what: "the weight file",
-            reason: format!("{e}; it may be incomplete: copy or download it again"),
+            reason: format!("{}; it may be incomplete: copy or download it again", pathless(&e)),
             path: path.to_path_buf(),
         })?;
         let names =
@@ -334,6 +334,15 @@ impl Weights {
             self.ledger().mismatch.not_finite.push(name.into());
         }
         Ok(tensor)
+    }
+}
+
+/// The reason alone: what tells the path already must not tell it twice.
+fn pathless(error: &candle_core::Error) -> &candle_core::Error {
+    match error {
+        candle_core::Error::WithPath { inner, .. }
+        | candle_core::Error::WithBacktrace { inner, .. } => pathless(inner),
+        other => other,
     }
 }
 
