@@ -32,7 +32,7 @@ use crate::{
 /// Share of a [`Trial`](troupe_nn::trial::Trial)'s speed that training reaches: norms, activations,
 /// softmax and the optimiser count no operations here but take their time. Measured with `mini` on two
 /// quiet cores whose trial did 0.94e11 operations a second: a step of 12 pictures took 2.2 s, with 1024
-/// text tokens 7.5 s, which is 19 minutes for 330 steps; 23 are estimated, with validations.
+/// text tokens 7.5 s. Two cores twice as fast took 1.1 s and 3.5 s, and 8.7 minutes for 280 steps.
 const EFFICIENCY: f64 = 0.6;
 /// Activations of a layer per token, in model widths and in MLP widths.
 const ACTIVATIONS: (usize, usize) = (10, 3);
@@ -43,7 +43,8 @@ const BYTES_BESIDE: usize = 900 << 20;
 const LOADED_PER_SECOND: f64 = 1e8;
 /// Bytes of text that make a token.
 const BYTES_PER_TOKEN: usize = 4;
-/// Share of a batch's text that runs: the other half is starts that samples have in common.
+/// Share of a batch's text that runs, and of captions: the other half is starts that samples have in
+/// common.
 const RUN_SHARE: f64 = 0.5;
 /// Share of a batch's text that carries a loss.
 const LOSS_SHARE: f64 = 1. / 3.;
@@ -357,7 +358,7 @@ impl Work<'_> {
         }
         let times = self.recipe.num_steps.div_ceil(self.recipe.condition_refresh);
         let pictures = &self.material.pictures;
-        (times * pictures.learned) as f64 * pictures.tokens * self.reading()
+        (times * pictures.learned) as f64 * RUN_SHARE * pictures.tokens * self.reading()
     }
 
     /// All validations with their samples, before the first step and after the last.

@@ -146,7 +146,7 @@ impl Default for SftRecipe {
         Self {
             mode: Mode::Generation,
             precision: FrozenPrecision::F32,
-            num_steps: 330,
+            num_steps: 280,
             warmup_steps: 20,
             final_lr_share: 0.05,
             lora: LoraConfig::default(),
@@ -157,7 +157,7 @@ impl Default for SftRecipe {
             accumulate: 1,
             repeats: BTreeMap::new(),
             recompute: false,
-            condition_refresh: 165,
+            condition_refresh: 140,
             condition_dropout: 0.1,
             ce_weight: 1.,
             mse_weight: 1.,
@@ -168,8 +168,8 @@ impl Default for SftRecipe {
             ema_decay: 0.,
             patience: 2,
             keep_best: true,
-            sample_every: 110,
-            checkpoint_every: 55,
+            sample_every: 140,
+            checkpoint_every: 70,
             kinds: vec![
                 RolePlay,
                 Thinking,

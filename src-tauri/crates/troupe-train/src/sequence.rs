@@ -10,6 +10,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use troupe_model::{
     config::SpecialTokenIds,
+    context::{Context, Reader},
     layout::{Block, BlockMode, Layout},
     llm::{Hidden, Kv},
     unified::{LatentInput, Network},
@@ -200,11 +201,12 @@ pub fn sequence_loss_sharing_starts(
 ) -> Result<SequenceLoss> {
     let mut packed = Packed::default();
     let mut next_sample = 0;
-    for (shared, members) in shared_starts(samples) {
+    let texts: Vec<&[u32]> = samples.iter().map(|s| first_text(s).unwrap_or_default()).collect();
+    for (shared, members) in shared_starts(&texts) {
         let prefix = match shared {
             0 => None,
             shared => {
-                let ids = first_text(&samples[members[0]]).map_or(&[][..], |ids| &ids[..shared]);
+                let ids = &texts[members[0]][..shared];
                 packed.position_ids.extend(0..shared as u32);
                 let embedded = network.embed_text(ids)?;
                 packed.push(next_sample, BlockMode::Causal, embedded, 0)?;
@@ -218,6 +220,30 @@ pub fn sequence_loss_sharing_starts(
         }
     }
     packed.run(network)
+}
+
+/// Reads texts, whose `texts` include start and end tokens, each into a context of its own; a start
+/// that several have in common is read once. `each` gets index and context in no certain order.
+///
+/// # Errors
+/// When an id is not in the vocabulary, or `each` fails.
+pub fn read_sharing_starts(
+    reader: Reader,
+    texts: &[&[u32]],
+    mut each: impl FnMut(usize, Context) -> Result<()>,
+) -> Result<()> {
+    for (shared, members) in shared_starts(texts) {
+        let mut start = Context::new();
+        if shared > 0 {
+            reader.read_text(&mut start, &texts[members[0]][..shared])?;
+        }
+        for index in members {
+            let mut context = start.fork()?;
+            reader.read_text(&mut context, &texts[index][shared..])?;
+            each(index, context)?;
+        }
+    }
+    Ok(())
 }
 
 /// The ids of a sample's first block, if that is a text without loss.
@@ -325,15 +351,14 @@ pub fn picture_questions_answers(
     Ok(Some(Answers { logits, labels: packed.ce_labels, lengths }))
 }
 
-/// Groups samples by the start of their first text: (tokens in common, members).
-fn shared_starts(samples: &[Vec<SequenceBlock>]) -> Vec<(usize, Vec<usize>)> {
+/// Groups texts by their start: (tokens in common, members).
+fn shared_starts(texts: &[&[u32]]) -> Vec<(usize, Vec<usize>)> {
     let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
-    for (index, sample) in samples.iter().enumerate() {
-        let ids = first_text(sample).unwrap_or_default();
+    for (index, ids) in texts.iter().enumerate() {
         let group = groups.iter_mut().find_map(|(shared, members)| {
-            let other = first_text(&samples[members[0]])?;
-            let common = other.iter().zip(ids).take_while(|(a, b)| a == b).count();
-            // The last token stays with the sample, so that its block is never empty.
+            let other = texts[members[0]];
+            let common = other.iter().zip(*ids).take_while(|(a, b)| a == b).count();
+            // The last token stays with the text, so that its block is never empty.
             let common = common.min(*shared).min(ids.len().saturating_sub(1));
             (common >= MIN_SHARED_TOKENS).then_some((common, shared, members))
         });

@@ -45,7 +45,8 @@ use crate::{
     events::{Control, Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::{FrozenPrecision, Mode, SftRecipe},
     sequence::{
-        FlowTarget, LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
+        FlowTarget, LossWeights, SequenceBlock, read_sharing_starts, sequence_loss,
+        sequence_loss_sharing_starts,
     },
     verdict::{Likeness, Observation, Observations, nearest},
 };
@@ -967,19 +968,18 @@ fn mean_flow_loss(
     Ok((got - Tensor::cat(&wanted, 0)?)?.sqr()?.mean_all()?)
 }
 
-/// Reads the captions of pictures; equal captions are read once per picture.
+/// Reads the captions of pictures; what several begin with, as a description of the character, once.
 fn read_conditions(
     model: &Model,
     pictures: &[PictureSample],
 ) -> TrainResult<HashMap<usize, Context>> {
-    let reader = model.reader();
+    let texts: Vec<&[u32]> = pictures.iter().map(|sample| sample.ids.as_slice()).collect();
     let mut conditions = HashMap::new();
-    for (index, sample) in pictures.iter().enumerate() {
-        let mut context = Context::new();
-        reader.read_text(&mut context, &sample.ids)?;
+    read_sharing_starts(model.reader(), &texts, |index, mut context| {
         context.keep_for_drawing(model.network())?;
         conditions.insert(index, context);
-    }
+        Ok(())
+    })?;
     Ok(conditions)
 }
 

@@ -3,9 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Result, Tensor};
-use troupe_model::{config::ModelConfig, unified::Network, weights::Weights};
+use troupe_model::{
+    config::ModelConfig,
+    context::{Context, Reader},
+    unified::Network,
+    weights::Weights,
+};
 use troupe_train::sequence::{
-    LossWeights, SequenceBlock, sequence_loss, sequence_loss_sharing_starts,
+    LossWeights, SequenceBlock, read_sharing_starts, sequence_loss, sequence_loss_sharing_starts,
 };
 
 fn text(ids: &[u32], loss_from: Option<usize>) -> SequenceBlock {
@@ -49,5 +54,37 @@ fn losses_and_gradients_are_the_same() -> Result<()> {
         assert!(worst < 1e-6, "gradients differ by {worst}");
         assert!(x.abs()?.sum_all()?.to_scalar::<f32>()? > 0.);
     }
+    Ok(())
+}
+
+#[test]
+fn contexts_go_on_alike() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny-a");
+    let config = ModelConfig::from_dir(&folder).expect("a configuration");
+    let special = config.special_tokens.expect("special tokens");
+    let weights = Weights::new().file(&folder.join("model.safetensors")).expect("weights");
+    let weights = Arc::new(weights);
+    let network = Network::load(&config, &weights.builder(DType::F32, &Device::Cpu))?;
+    let reader = Reader { network: &network, special };
+    let start: Vec<u32> = std::iter::once(special.im_start).chain(10..40).collect();
+    let text = |rest: &[u32]| [&start, rest, &[special.im_end]].concat();
+    let texts =
+        [text(&[5, 6, 7]), vec![special.im_start, 60, special.im_end], text(&[5, 9]), text(&[])];
+    let next = [special.im_start, 70, 71];
+    let mut seen = Vec::new();
+    let all: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    read_sharing_starts(reader, &all, |index, mut shared| {
+        let mut apart = Context::new();
+        reader.read_text(&mut apart, &texts[index])?;
+        assert_eq!((shared.len(), shared.rope()), (apart.len(), apart.rope()));
+        let shared = reader.next_logits(&mut shared, &next)?;
+        let apart = reader.next_logits(&mut apart, &next)?;
+        let worst = (shared - apart)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(worst < 1e-5, "text {index} differs by {worst}");
+        seen.push(index);
+        Ok(())
+    })?;
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3]);
     Ok(())
 }
