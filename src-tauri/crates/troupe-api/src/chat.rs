@@ -570,6 +570,7 @@ impl Studio {
             prompt: question.into(),
             sampling: TextSampling::greedy(),
             max_tokens: MAX_REPLY_TOKENS,
+            ..ReplyRequest::default()
         };
         let studio = self.clone();
         self.engine().run(move |slot| {

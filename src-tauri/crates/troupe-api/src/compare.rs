@@ -169,11 +169,12 @@ impl Comparison {
     ) -> ApiResult<String> {
         let mut thread = if is_in_chat { self.thread.clone() } else { Vec::new() };
         thread.push(chat::unsaved(NewMessage::user("", None, &self.text)));
+        // The base is asked as the stages are, so that they differ in nothing but the adapter.
         let request = ReplyRequest {
-            picture: None,
             prompt: prompting::ReplyParts::new(character, &self.settings, &thread).text(),
             sampling: prompting::reply_sampling(self.settings.preset, self.seed),
             max_tokens: MAX_REPLY_TOKENS,
+            ..ReplyRequest::default()
         };
         self.answering(side).reply(model, &request)
     }

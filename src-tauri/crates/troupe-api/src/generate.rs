@@ -13,10 +13,7 @@ use std::{
 
 use base64::Engine as _;
 use image::RgbImage;
-use troupe_character::{
-    Character,
-    prompts::{self, ScenePicture},
-};
+use troupe_character::{Character, prompts::ScenePicture};
 use troupe_model::runtime::{
     DrawEvent, DrawRequest, Finish, FlowSampling, Model, ModelFiles, ReplyEvent, ReplyRequest,
 };
@@ -30,7 +27,8 @@ use crate::{
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     memory,
     picture_file::{encode_png, origin_texts},
-    prompting, scene,
+    prompting::{self, Asked, MAX_UNTAUGHT_TOKENS},
+    scene,
     wire::{ChatEvent, ChatSettings, DrawnPicture, PhaseKind},
 };
 
@@ -282,22 +280,36 @@ impl Generation {
         }
     }
 
-    /// What the model is asked: the role play, or the question about a picture as it is, which is
-    /// how it was taught to look at pictures.
+    /// What the model is asked, and the same as one text: the role play, or the question about a
+    /// picture as it is, which is how it was taught to look at pictures.
     fn request(
         &self,
+        model: &Model,
         character: &Character,
         settings: &ChatSettings,
         thread: &[Message],
-    ) -> ApiResult<ReplyRequest> {
+    ) -> ApiResult<(ReplyRequest, String)> {
         let before = &thread[..thread.len().saturating_sub(1)];
         let attached = before.last().and_then(|m| Some((m, m.attachment.as_deref()?)));
-        let (prompt, picture) = match attached {
-            Some((message, name)) => (message.text.clone(), Some(self.studio.attachment(name)?)),
-            None => (prompting::ReplyParts::new(character, settings, before).text(), None),
+        let (asked, picture) = match attached {
+            Some((message, name)) => {
+                let asked = Asked { before: Vec::new(), prompt: message.text.clone() };
+                (asked, Some(self.studio.attachment(name)?))
+            }
+            None => {
+                let parts = prompting::ReplyParts::new(character, settings, before);
+                (parts.asked(model.adapter_hash().is_some(), model.tokenizer()), None)
+            }
         };
-        let sampling = prompting::reply_sampling(settings.preset, self.seed);
-        Ok(ReplyRequest { picture, prompt, sampling, max_tokens: MAX_REPLY_TOKENS })
+        let (sampling, max_tokens) = if asked.before.is_empty() {
+            (prompting::reply_sampling(settings.preset, self.seed), MAX_REPLY_TOKENS)
+        } else {
+            (prompting::untaught_sampling(settings.preset, self.seed), MAX_UNTAUGHT_TOKENS)
+        };
+        let sent = asked.text();
+        let Asked { before, prompt } = asked;
+        let request = ReplyRequest { picture, before, prompt, sampling, max_tokens };
+        Ok((request, sent))
     }
 
     fn record_sent(
@@ -325,13 +337,13 @@ impl Generation {
         settings: &ChatSettings,
         thread: &[Message],
     ) -> ApiResult<()> {
-        let request = self.request(character, settings, thread)?;
+        let (request, sent) = self.request(model, character, settings, thread)?;
         let begun = match self.writes {
             Writes::Continuation => thread.last().map(|m| m.text.clone()).unwrap_or_default(),
             Writes::Reply | Writes::Nothing => String::new(),
         };
         let how = serde_json::to_string(&request.sampling).unwrap_or_default();
-        self.record_sent(model, "text", &format!("{}{begun}", request.prompt), how.clone())?;
+        self.record_sent(model, "text", &format!("{sent}{begun}"), how.clone())?;
         self.studio.store().set_origin(
             &self.reply_id,
             i64::from(self.seed),
@@ -384,11 +396,13 @@ impl Generation {
         let reply = self.studio.store().message(&self.reply_id)?;
         let before = &thread[..thread.len().saturating_sub(1)];
         let user = before.iter().rev().find(|m| m.role == Role::User);
-        let prompt = prompts::scene_picture(&ScenePicture {
+        let scene = ScenePicture {
             description: &character.description(),
             user: user.map_or("", |m| m.text.as_str()),
             response: &reply.text,
-        });
+        };
+        let is_taught = model.adapter_hash().is_some();
+        let prompt = prompting::picture(character, &scene, is_taught, model.tokenizer());
         let flow = FlowSampling::from_defaults(&model.config().generation, u64::from(self.seed));
         let how = serde_json::to_string(&flow).unwrap_or_default();
         self.record_sent(model, "picture", &prompt, how)?;

@@ -1,10 +1,14 @@
 //! What a chat turns into for the model, and what of it is left out.
 
 use troupe_character::{
-    Character,
-    prompts::{self, HistoryTurn, RolePlay},
+    Character, Scene, Speaker, Split,
+    prompts::{self, HistoryTurn, RolePlay, ScenePicture},
 };
-use troupe_model::{config::ModelConfig, runtime::TextSampling, tokens::TextTokenizer};
+use troupe_model::{
+    config::ModelConfig,
+    runtime::TextSampling,
+    tokens::{TextRole, TextTokenizer},
+};
 use troupe_store::{Message, Role, Sent};
 
 use crate::{
@@ -16,6 +20,20 @@ use crate::{
 /// Earlier turns that a prompt carries, beside pinned ones.
 const MAX_HISTORY_TURNS: usize = 6;
 
+/// Exchanges of the character's dialogue that a base reads which was not taught the character.
+const MAX_EXAMPLES: usize = 6;
+/// Letters that an example's two lines may have together.
+const MAX_EXAMPLE_LENGTH: usize = 320;
+
+/// What the greeting answers: in a conversation somebody else speaks first.
+const GREETED: &str = "Hello!";
+
+/// Share of a preset's temperature, and penalty of repeated tokens, of a base that was not taught.
+const UNTAUGHT_HEAT: f32 = 0.6;
+const UNTAUGHT_PENALTY: f32 = 1.15;
+/// Tokens of its replies.
+pub(crate) const MAX_UNTAUGHT_TOKENS: usize = 96;
+
 /// What a model writes when it goes on with the prompt's form instead of the character's words.
 const FORM: [&str; 4] = ["\nUser Input:", "\nuser:", "\nmachine:", "\nCharacter Description:"];
 
@@ -26,6 +44,16 @@ const MIN_REPLY_TOKENS: usize = 1;
 pub(crate) fn reply_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
     let stop = FORM.iter().map(|&text| text.to_owned()).collect();
     TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling(preset, seed) }
+}
+
+/// The same for a base that reads examples instead of having been taught. It wanders and repeats
+/// itself, so a reply is one short paragraph of likelier words.
+pub(crate) fn untaught_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
+    let mut sampling = reply_sampling(preset, seed);
+    sampling.stop.push("\n".into());
+    sampling.temperature *= UNTAUGHT_HEAT;
+    sampling.repetition_penalty = sampling.repetition_penalty.max(UNTAUGHT_PENALTY);
+    sampling
 }
 
 /// How tokens are chosen under a preset.
@@ -55,6 +83,67 @@ pub(crate) struct ReplyParts<'a> {
     message: &'a str,
     note: String,
     name: &'a str,
+    examples: Vec<(&'a str, &'a str)>,
+}
+
+/// What the model is asked, block by block.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asked {
+    /// Blocks before the prompt.
+    pub(crate) before: Vec<(TextRole, String)>,
+    /// The prompt.
+    pub(crate) prompt: String,
+}
+
+impl Asked {
+    /// All of it as one text, for people.
+    pub(crate) fn text(&self) -> String {
+        let block = |(role, text): &(TextRole, String)| match role {
+            TextRole::System => format!("[instructions]\n{text}\n\n"),
+            TextRole::Reply => format!("[character]\n{text}\n\n"),
+            TextRole::Prompt | TextRole::Caption => format!("[you]\n{text}\n\n"),
+        };
+        let label = if self.before.is_empty() { "" } else { "[you]\n" };
+        let before: String = self.before.iter().map(block).collect();
+        format!("{before}{label}{}", self.prompt)
+    }
+}
+
+/// What the picture beside a reply is drawn from: the scene, as it is taught. A base that was not
+/// taught the character has seen captions only, and gets the character's looks as one.
+pub(crate) fn picture(
+    character: &Character,
+    scene: &ScenePicture,
+    is_taught: bool,
+    tokenizer: &TextTokenizer,
+) -> String {
+    let cues = &character.visual_cues;
+    let looks = [&cues.appearance, &cues.outfit];
+    let looks: Vec<&str> = looks
+        .into_iter()
+        .map(|text| text.trim().trim_end_matches('.'))
+        .filter(|text| !text.is_empty())
+        .collect();
+    if is_taught || looks.is_empty() || !tokenizer.tells_roles() {
+        return prompts::scene_picture(scene);
+    }
+    format!("{}.", looks.join(", wearing "))
+}
+
+/// First exchanges of scenes that are learned from, the shortest of which say most in least room.
+fn examples(scenes: &[Scene]) -> Vec<(&str, &str)> {
+    let learned = scenes.iter().filter(|scene| scene.split == Split::Train);
+    let first = learned.filter_map(|scene| match scene.turns.as_slice() {
+        [user, reply, ..] if user.role == Speaker::User && reply.role == Speaker::Character => {
+            Some((user.text.trim(), reply.text.trim()))
+        }
+        _ => None,
+    });
+    first
+        .filter(|(user, reply)| !user.is_empty() && !reply.is_empty())
+        .filter(|(user, reply)| user.chars().count() + reply.chars().count() <= MAX_EXAMPLE_LENGTH)
+        .take(MAX_EXAMPLES)
+        .collect()
 }
 
 /// Who the person is, as a sentence behind the character's description; empty when nothing is known.
@@ -106,10 +195,42 @@ impl<'a> ReplyParts<'a> {
             message,
             note: if note.is_empty() { String::new() } else { format!("\n\n[{note}]") },
             name: character.prompt_name(),
+            examples: examples(&character.scenes),
         }
     }
 
-    /// The prompt.
+    /// What the model is asked. Who was taught the character gets the prompt that it was taught with,
+    /// and so does a base that tells no roles; a base tuned for chat, which has never seen that form,
+    /// gets instructions and some of the character's dialogue as an ordinary conversation.
+    pub(crate) fn asked(&self, is_taught: bool, tokenizer: &TextTokenizer) -> Asked {
+        if is_taught || !tokenizer.tells_roles() {
+            return Asked { before: Vec::new(), prompt: self.text() };
+        }
+        let name = self.name;
+        let mut before = vec![(
+            TextRole::System,
+            format!(
+                "You are {name}. {}{}\n\nSpeak as {name}, in one or two short sentences, and stay in character.",
+                self.description, self.about_user
+            ),
+        )];
+        let mut say = |role, text: &str| before.push((role, text.to_owned()));
+        for (user, reply) in &self.examples {
+            say(TextRole::Prompt, user);
+            say(TextRole::Reply, reply);
+        }
+        if !self.opening.is_empty() {
+            say(TextRole::Prompt, GREETED);
+            say(TextRole::Reply, self.opening);
+        }
+        for turn in &self.history {
+            let role = if turn.role == "user" { TextRole::Prompt } else { TextRole::Reply };
+            say(role, turn.text);
+        }
+        Asked { before, prompt: format!("{}{}", self.message, self.note) }
+    }
+
+    /// The prompt of the method.
     pub(crate) fn text(&self) -> String {
         prompts::role_play(&RolePlay {
             description: &format!("{}{}", self.description, self.about_user),
@@ -118,6 +239,10 @@ impl<'a> ReplyParts<'a> {
             user: &format!("{}{}", self.message, self.note),
             name: self.name,
         })
+    }
+
+    fn examples_text(&self) -> String {
+        self.examples.iter().map(|(user, reply)| format!("{user}\n{reply}\n")).collect()
     }
 
     fn history_text(&self) -> String {
@@ -149,12 +274,18 @@ impl Studio {
         let template = troupe_store::NewMessage::user(chat_id, None, draft);
         thread.push(crate::chat::unsaved(template));
         let parts = ReplyParts::new(&character, &settings, &thread);
-        let prompt = parts.text();
+        let is_taught = !crate::characters::adapter_dirs(&character.dir).is_empty();
+        let asked = parts.asked(is_taught, self.tokenizer()?);
+        let prompt = asked.text();
         let count = |text: &str| Ok::<_, ApiError>(self.tokenizer()?.encode(text)?.len() as u32);
         let num_tokens = count(&prompt)?;
         let named = [
             ("character", parts.description.clone()),
             ("you", parts.about_user.clone()),
+            (
+                "examples",
+                if asked.before.is_empty() { String::new() } else { parts.examples_text() },
+            ),
             ("opening", parts.opening.to_owned()),
             ("history", parts.history_text()),
             ("message", parts.message.to_owned()),
@@ -195,7 +326,7 @@ impl Studio {
 
 #[cfg(test)]
 mod tests {
-    use troupe_character::Draft;
+    use troupe_character::{Draft, Turn};
 
     use super::*;
 
@@ -232,6 +363,62 @@ mod tests {
                 name: "Dot",
             })
         );
+    }
+
+    #[test]
+    fn an_untaught_base_reads_a_conversation() {
+        let line = |role, text: &str| Turn {
+            role,
+            text: text.into(),
+            picture: None,
+            reasoning: None,
+            instruction: None,
+            missing_picture: None,
+            extra: Default::default(),
+        };
+        let scene = |split, user: &str, reply: &str| Scene {
+            split,
+            turns: vec![line(Speaker::User, user), line(Speaker::Character, reply)],
+            ..Scene::default()
+        };
+        let mut dot = snail();
+        dot.scenes = vec![
+            scene(Split::Test, "Kept back?", "Yes."),
+            scene(Split::Train, "Fast?", "Never."),
+            scene(Split::Train, "Long?", &"slime ".repeat(100)),
+        ];
+        let thread = [
+            message("Mind the trail.", Role::Character, false),
+            message("Where to?", Role::User, false),
+            message("North.", Role::Character, false),
+            message("Why?", Role::User, false),
+        ];
+        let settings = ChatSettings::default();
+        let parts = ReplyParts::new(&dot, &settings, &thread);
+        let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../assets/models/mini");
+        let tokenizer = troupe_model::runtime::load_tokenizer(mini.as_ref()).expect("mini");
+        let asked = parts.asked(false, &tokenizer);
+        let (system, told) = asked.before.split_first().expect("instructions");
+        assert!(system.0 == TextRole::System && system.1.starts_with("You are Dot. A snail."));
+        let told: Vec<_> = told.iter().map(|(role, text)| (*role, text.as_str())).collect();
+        use TextRole::{Prompt, Reply};
+        let want = [
+            (Prompt, "Fast?"),
+            (Reply, "Never."),
+            (Prompt, GREETED),
+            (Reply, "Mind the trail."),
+            (Prompt, "Where to?"),
+            (Reply, "North."),
+        ];
+        assert_eq!((told.as_slice(), asked.prompt.as_str()), (&want[..], "Why?"));
+        let taught = parts.asked(true, &tokenizer);
+        assert_eq!((taught.before, taught.prompt), (Vec::new(), parts.text()));
+        dot.visual_cues.appearance = "a brown snail.".into();
+        dot.visual_cues.outfit = "a red scarf".into();
+        let scene = ScenePicture { description: "A snail.", user: "Why?", response: "Moss." };
+        let drawn = |is_taught| picture(&dot, &scene, is_taught, &tokenizer);
+        assert_eq!(drawn(false), "a brown snail, wearing a red scarf.");
+        assert_eq!(drawn(true), prompts::scene_picture(&scene));
     }
 
     #[test]

@@ -166,8 +166,10 @@ pub struct AdapterInfo {
 /// A request for text.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyRequest {
-    /// A picture shown before the prompt.
+    /// A picture shown before everything else.
     pub picture: Option<RgbImage>,
+    /// Blocks read before the prompt: standing instructions, earlier turns.
+    pub before: Vec<(TextRole, String)>,
     /// The prompt.
     pub prompt: String,
     /// How tokens are chosen.
@@ -623,7 +625,11 @@ impl Model {
         begun: &str,
         on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
     ) -> ModelResult<Reply> {
-        let (ids, _) = self.tokenizer.text_block(TextRole::Prompt, &request.prompt)?;
+        let mut ids = Vec::new();
+        for (role, text) in &request.before {
+            ids.extend(self.tokenizer.text_block(*role, text)?.0);
+        }
+        ids.extend(self.tokenizer.text_block(TextRole::Prompt, &request.prompt)?.0);
         let mut prefix = self.tokenizer.block_start(TextRole::Reply)?;
         prefix.extend(self.tokenizer.encode(begun)?);
         self.check_length(ids.len() + prefix.len() + request.max_tokens)?;

@@ -189,6 +189,12 @@ impl TextTokenizer {
         Ok((ids, content_from))
     }
 
+    /// Whether blocks say who speaks, as bases tuned for chat expect.
+    pub fn tells_roles(&self) -> bool {
+        let TextTemplate { prompt_prefix, reply_prefix, system_prefix, .. } = &self.template;
+        [prompt_prefix, reply_prefix, system_prefix].iter().all(|prefix| !prefix.is_empty())
+    }
+
     /// What decoding a block of this role starts with: the start token and the role's prefix.
     ///
     /// # Errors

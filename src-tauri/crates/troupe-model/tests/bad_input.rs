@@ -223,10 +223,10 @@ fn a_prompt_longer_than_the_context_says_both_lengths() {
     let model = load(scratch.path()).unwrap();
     let ask = |length: usize, max_tokens: usize| {
         let request = ReplyRequest {
-            picture: None,
             prompt: "a".repeat(length),
             sampling: TextSampling::greedy(),
             max_tokens,
+            ..ReplyRequest::default()
         };
         model.reply(&request, &mut |_| ControlFlow::Continue(()))
     };

@@ -179,6 +179,7 @@ fn half_precision_talks_sees_and_draws() {
             prompt: "Hello".into(),
             sampling: TextSampling::default(),
             max_tokens: 4,
+            ..ReplyRequest::default()
         };
         let reply = model.reply(&request, &mut |_| ControlFlow::Continue(())).unwrap();
         assert!(reply.num_tokens <= 4, "{reply:?}");

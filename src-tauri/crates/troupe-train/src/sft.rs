@@ -743,7 +743,7 @@ impl<'a> Run<'a> {
                 prompt: sample.prompt.clone(),
                 sampling: TextSampling { seed: self.job.seed, ..Default::default() },
                 max_tokens: SAMPLE_TOKENS,
-                picture: None,
+                ..ReplyRequest::default()
             };
             let reply = self.model.reply(&request, &mut |_| ControlFlow::Continue(()))?;
             watch(TrainEvent::Sample {

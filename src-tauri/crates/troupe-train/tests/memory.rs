@@ -142,10 +142,10 @@ fn talk_and_draw(case: &Case) {
     // A byte is a token.
     let prompt = "a".repeat(case.context_tokens - 2);
     let request = ReplyRequest {
-        picture: None,
         prompt: prompt.clone(),
         sampling: TextSampling::greedy(),
         max_tokens: 4,
+        ..ReplyRequest::default()
     };
     model.reply(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     let defaults = FlowSampling::from_defaults(&model.config().generation, 1);

@@ -114,7 +114,7 @@ export const en = {
   stop: 'Stop',
   withPictures: 'Picture with every reply',
   untaught:
-    '{name} has not been taught yet: it answers from its persona alone, and draws as the base model does.',
+    '{name} has not been taught yet: it answers from its persona and example lines, and draws as the base model does.',
   stopped: 'Stopped',
   failed: 'This reply failed',
   drawing: 'Drawing {step} / {total}',
@@ -462,6 +462,7 @@ export const en = {
   partYou: 'About you',
   partHistory: 'Earlier lines',
   partMessage: 'Message',
+  partExamples: 'Example lines',
   partFrame: 'Frame',
   whatWasSent: 'What was sent',
   newAlternative: 'New version',

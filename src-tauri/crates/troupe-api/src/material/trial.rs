@@ -243,7 +243,13 @@ impl Trial {
         picture: Option<RgbImage>,
         sampling: TextSampling,
     ) -> ApiResult<String> {
-        let request = ReplyRequest { picture, prompt, sampling, max_tokens: MAX_REPLY_TOKENS };
+        let request = ReplyRequest {
+            picture,
+            prompt,
+            sampling,
+            max_tokens: MAX_REPLY_TOKENS,
+            ..ReplyRequest::default()
+        };
         let mut answering = Answering { side, sink: &mut self.sink, cancel: &self.cancel };
         Ok(answering.reply(model, &request)?.trim().to_owned())
     }

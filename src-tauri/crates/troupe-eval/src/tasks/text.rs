@@ -189,7 +189,7 @@ impl Bench<'_> {
             prompt: prompt.into(),
             sampling: TextSampling { seed, ..TextSampling::default() },
             max_tokens: self.plan.settings.max_reply_tokens,
-            picture: None,
+            ..ReplyRequest::default()
         };
         let reply = self.model.reply(&request, &mut |_| ControlFlow::Continue(()))?;
         Ok((reply.text, reply.num_tokens))

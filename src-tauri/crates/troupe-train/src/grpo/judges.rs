@@ -133,6 +133,7 @@ impl Answerer for SelfAnswerer<'_> {
                 prompt: question.clone(),
                 sampling: TextSampling::greedy(),
                 max_tokens: ANSWER_TOKENS,
+                ..ReplyRequest::default()
             };
             let reply = self.0.reply(&request, &mut |_| std::ops::ControlFlow::Continue(()))?;
             Ok(reply.text.trim_end_matches('.').to_owned())
