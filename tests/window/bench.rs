@@ -211,6 +211,19 @@ async fn the_window_is_quick_and_quiet() {
         println!("frames while it scrolls {what}: longest {longest:.0} ms");
         reached.push(told(&format!("chat scrolls {what}, 95 % of frames"), usual, SMOOTH_MS, "ms"));
     }
+    window.write(&by("chat-input"), "Hello?").await;
+    window.click(&by("chat-send")).await;
+    window.find("figure progress").await;
+    let (usual, longest) = scroll_ms(&window, "[role=log]", -40, 120).await;
+    let is_drawing = window.count(&by("chat-stop")).await > 0;
+    println!(
+        "frames while a picture is drawn in the chat: longest {longest:.0} ms; still drawing: {is_drawing}"
+    );
+    reached.push(told("chat scrolls while drawing, 95 % of frames", usual, SMOOTH_MS, "ms"));
+    if is_drawing {
+        window.click(&by("chat-stop")).await;
+    }
+    window.find(&by("chat-send")).await;
 
     let tile = format!("{} img", by("gallery-item"));
     let taken = open_ms(&window, &by("nav-gallery"), &tile).await;

@@ -17,13 +17,22 @@ export type Attachment = { name: string; url: string };
 const SAVE_AFTER_MS = 400;
 const draftKey = (chatId: string) => `draft:${chatId}`;
 
+/**
+ * Messages are plain values in a plain list that is replaced, not changed: a proxy for each of
+ * thousands would cost more than the page that shows twenty. Only the reply that is being made is
+ * reactive by itself, so that a growing text touches its row and no other.
+ */
 export class ChatSession {
-  chat = $state<ChatDetail>() as ChatDetail;
+  readonly id: string;
+  readonly characterId: string;
+  title = $state('');
+  settings = $state.raw<ChatSettings>() as ChatSettings;
+  messages = $state.raw<MessageItem[]>([]);
   /** The generation that is on, if any. */
   generationId = $state<string | null>(null);
   activeMessageId = $state<string | null>(null);
   phase = $state<Phase | null>(null);
-  drawing = $state<Drawing | null>(null);
+  drawing = $state.raw<Drawing | null>(null);
   /** Errors of replies made since the chat was opened, by message. */
   errors = $state<Record<string, ApiError>>({});
   /** What is in the composer; kept over restarts. */
@@ -36,6 +45,8 @@ export class ChatSession {
   /** Counts changes of the tree, for those who show it. */
   treeVersion = $state(0);
   readonly found = new SvelteSet<string>();
+  /** The message whose text is being written. */
+  #growing: MessageItem | null = null;
   #saving: ReturnType<typeof setTimeout> | null = null;
 
   constructor(
@@ -43,16 +54,10 @@ export class ChatSession {
     chat: ChatDetail,
     readonly onSettled: () => void = () => {},
   ) {
-    this.chat = chat;
-    this.draft = localStorage.getItem(draftKey(chat.chat.id)) ?? '';
-  }
-
-  get id(): string {
-    return this.chat.chat.id;
-  }
-
-  get settings(): ChatSettings {
-    return this.chat.settings;
+    this.id = chat.chat.id;
+    this.characterId = chat.chat.characterId;
+    this.#take(chat);
+    this.draft = localStorage.getItem(draftKey(this.id)) ?? '';
   }
 
   get isBusy(): boolean {
@@ -60,7 +65,7 @@ export class ChatSession {
   }
 
   get pinned(): MessageItem[] {
-    return this.chat.messages.filter((m) => m.isPinned);
+    return this.messages.filter((m) => m.isPinned);
   }
 
   keepDraft(text: string): void {
@@ -99,7 +104,7 @@ export class ChatSession {
 
   /** Shows a message wherever in the tree it is. */
   async reveal(messageId: string): Promise<void> {
-    if (!this.chat.messages.some((m) => m.id === messageId)) await this.select(messageId);
+    if (this.#at(messageId) < 0) await this.select(messageId);
     this.wantedId = messageId;
   }
 
@@ -132,7 +137,7 @@ export class ChatSession {
 
   /** Changes how the chat is led; written a moment later, so that typing does not write each letter. */
   lead(change: Partial<ChatSettings>, onError: (error: unknown) => void = () => {}): void {
-    this.chat.settings = { ...this.chat.settings, ...change };
+    this.settings = { ...this.settings, ...change };
     if (this.#saving !== null) clearTimeout(this.#saving);
     this.#saving = setTimeout(() => void this.flush().catch(onError), SAVE_AFTER_MS);
   }
@@ -142,7 +147,7 @@ export class ChatSession {
     if (this.#saving === null) return;
     clearTimeout(this.#saving);
     this.#saving = null;
-    await this.client.setChatSettings(this.id, $state.snapshot(this.settings));
+    await this.client.setChatSettings(this.id, this.settings);
   }
 
   async #begin(
@@ -181,12 +186,10 @@ export class ChatSession {
       case 'phase':
         this.phase = { kind: event.kind, numTokens: event.numTokens };
         break;
-      case 'textDelta': {
+      case 'textDelta':
         this.phase = null;
-        const message = this.#find(event.messageId);
-        if (message) message.text += event.delta;
+        this.#grow(event.messageId, event.delta);
         break;
-      }
       case 'textDone':
       case 'pictureDone':
         this.phase = null;
@@ -227,43 +230,60 @@ export class ChatSession {
     this.onSettled();
   }
 
+  #take(chat: ChatDetail): void {
+    this.title = chat.chat.title;
+    this.settings = chat.settings;
+    this.messages = chat.messages;
+  }
+
   #show(chat: ChatDetail): void {
-    this.chat = chat;
+    this.#take(chat);
     this.treeVersion += 1;
   }
 
   /** From the end: what is looked for is nearly always the newest message. */
   #at(id: string): number {
-    for (let at = this.chat.messages.length - 1; at >= 0; at -= 1) {
-      if (this.chat.messages[at]?.id === id) return at;
+    for (let at = this.messages.length - 1; at >= 0; at -= 1) {
+      if (this.messages[at]?.id === id) return at;
     }
     return -1;
   }
 
-  #find(id: string): MessageItem | undefined {
-    return this.chat.messages[this.#at(id)];
+  #grow(id: string, delta: string): void {
+    let message = this.messages[this.#at(id)];
+    if (!message) return;
+    if (message !== this.#growing) {
+      message = this.#growing = watched(message);
+      this.#put(message);
+    }
+    message.text += delta;
   }
 
   #cutBefore(id: string): void {
     const at = this.#at(id);
-    if (at >= 0) this.chat.messages = this.chat.messages.slice(0, at);
+    if (at >= 0) this.messages = this.messages.slice(0, at);
   }
 
   /** Adds a message at the end, or behind its parent when it is a new alternative. */
   #append(message: MessageItem): void {
-    const at = this.#at(message.id);
-    if (at >= 0) {
-      this.chat.messages[at] = message;
-      return;
-    }
+    if (this.#put(message)) return;
     const parent = message.parentId === null ? -1 : this.#at(message.parentId);
     const isElsewhere = message.parentId !== null && parent < 0;
-    const kept = isElsewhere ? this.chat.messages : this.chat.messages.slice(0, parent + 1);
-    this.chat.messages = [...kept, message];
+    const kept = isElsewhere ? this.messages : this.messages.slice(0, parent + 1);
+    this.messages = [...kept, message];
   }
 
-  #put(message: MessageItem): void {
+  /** Shows a message as it is now; false when it is not on the screen. */
+  #put(message: MessageItem): boolean {
     const at = this.#at(message.id);
-    if (at >= 0) this.chat.messages[at] = message;
+    if (at < 0) return false;
+    this.messages = [...this.messages.slice(0, at), message, ...this.messages.slice(at + 1)];
+    return true;
   }
+}
+
+/** The message with parts that are reactive each by itself. */
+function watched(message: MessageItem): MessageItem {
+  const parts = $state(message);
+  return parts;
 }

@@ -72,7 +72,7 @@ describe('a chat session', () => {
     expect(session.phase).toEqual({ kind: 'reading', numTokens: 310 }); // it overtook the answer that named the generation
     emit({ type: 'textDelta', messageId: 'r', delta: 'To the ' });
     emit({ type: 'textDelta', messageId: 'r', delta: 'leaf.' });
-    expect(session.chat.messages.map((m) => m.text)).toEqual(['Hello?', 'To the leaf.']);
+    expect(session.messages.map((m) => m.text)).toEqual(['Hello?', 'To the leaf.']);
     emit({ type: 'pictureProgress', messageId: 'r', step: 2, numSteps: 20, etaSecs: 1, preview: 'data:,' });
     emit({ type: 'pictureProgress', messageId: 'r', step: 3, numSteps: 20, etaSecs: 1, preview: null });
     expect(session.drawing).toEqual({ step: 3, numSteps: 20, etaSecs: 1, preview: 'data:,' });
@@ -81,6 +81,32 @@ describe('a chat session', () => {
     expect(session.isBusy).toBe(false);
     expect(session.drawing).toBeNull();
     expect(settled).toHaveBeenCalledOnce();
+  });
+
+  it('leaves the list alone while a text grows and a picture is drawn', async () => {
+    const { session, emit } = played();
+    await session.send('Hello?');
+    emit({ type: 'textDelta', messageId: 'r', delta: 'To' });
+    const list = session.messages;
+    emit({ type: 'textDelta', messageId: 'r', delta: ' the leaf.' });
+    emit({ type: 'pictureProgress', messageId: 'r', step: 2, numSteps: 20, etaSecs: 1, preview: 'data:,' });
+    expect(session.messages).toBe(list);
+    expect(list.at(-1)?.text).toBe('To the leaf.');
+    const whole = message('r', false, { parentId: 'u', text: 'To the leaf.', status: 'complete' });
+    emit({ type: 'pictureDone', message: whole });
+    expect(session.messages).not.toBe(list);
+    expect(session.messages.map((m) => m.id)).toEqual(['u', 'r']);
+    expect(session.messages.at(-1)).toBe(whole);
+  });
+
+  it('goes on with a text that was shown anew in the middle', async () => {
+    const { session, emit } = played();
+    await session.send('Hello?');
+    emit({ type: 'textDelta', messageId: 'r', delta: 'To' });
+    await session.restore('r'); // brings a list of its own
+    emit({ type: 'textDelta', messageId: 'r', delta: 'day' });
+    emit({ type: 'textDelta', messageId: 'r', delta: '.' });
+    expect(session.messages.map((m) => m.text)).toEqual(['day.']);
   });
 
   it('keeps what was written when it fails, with the reason beside it', async () => {
@@ -95,7 +121,7 @@ describe('a chat session', () => {
       hint: 'bring it back',
     } as const;
     emit({ type: 'failed', message: null, error });
-    expect(session.chat.messages.at(-1)?.text).toBe('To');
+    expect(session.messages.at(-1)?.text).toBe('To');
     expect(session.errors.r?.message).toBe('the model is gone');
     expect(session.isBusy).toBe(false);
   });
@@ -131,7 +157,7 @@ describe('a chat session', () => {
       }),
     );
     await session.send('Hello!', 'old');
-    expect(session.chat.messages.map((m) => m.id)).toEqual(['g', 'u', 'r']);
+    expect(session.messages.map((m) => m.id)).toEqual(['g', 'u', 'r']);
     expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ branchOf: 'old', parentId: null });
   });
 
@@ -181,9 +207,9 @@ describe('a chat session', () => {
   it('shows what deleting and its undo leave', async () => {
     const { session } = played([message('r', false)]);
     await session.delete('r');
-    expect(session.chat.messages).toEqual([]);
+    expect(session.messages).toEqual([]);
     await session.restore('r');
-    expect(session.chat.messages.map((m) => m.id)).toEqual(['r']);
+    expect(session.messages.map((m) => m.id)).toEqual(['r']);
   });
 
   it('looks for a message in the tree only when it is not on the screen', async () => {
