@@ -122,14 +122,20 @@ fn a_chat_becomes_a_scene_with_its_pictures() {
     assert_eq!(bare.scenes[0].turns[1].picture_id, None);
 }
 
-/// The window says findings in its own languages: each code has its words there.
+/// The window says findings and remarks in its own languages: each code has its words there.
 #[test]
-fn every_finding_has_words_in_the_window() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ui/src/lib/messages/told/en.ts");
-    let catalogue = std::fs::read_to_string(path).unwrap();
-    for code in troupe_character::checks::CODES {
-        for key in [format!("'finding.{code}':"), format!("'finding.{code}.hint':")] {
-            assert!(catalogue.contains(&key), "{key} is missing in {path}");
-        }
+fn every_code_has_words_in_the_window() {
+    let read = |file: &str| {
+        let messages = concat!(env!("CARGO_MANIFEST_DIR"), "/../ui/src/lib/messages");
+        std::fs::read_to_string(format!("{messages}/{file}/en.ts")).unwrap()
+    };
+    let catalogue = read("told") + &read("imports");
+    let checks = troupe_character::checks::CODES
+        .iter()
+        .flat_map(|code| [format!("finding.{code}"), format!("finding.{code}.hint")]);
+    let noticed = troupe_character::rolescape::CODES.iter().map(|code| format!("import.{code}"));
+    let remarks = troupe_train::events::REMARKS.iter().map(|code| format!("remark.{code}"));
+    for key in checks.chain(noticed).chain(remarks) {
+        assert!(catalogue.contains(&format!("'{key}':")), "{key} has no words");
     }
 }

@@ -38,8 +38,8 @@ fn files_that_are_no_pictures_are_refused_one_by_one() {
     let added = studio.add_picture_files(&id, &[text, good, absent]).unwrap();
     assert_eq!(added.character.pictures.len(), 1);
     assert_eq!(added.refused.len(), 2);
-    assert!(added.refused[0].contains("notes.png"), "{}", added.refused[0]);
-    assert!(added.refused[1].contains("absent.png"), "{}", added.refused[1]);
+    assert!(added.refused[0].message.contains("notes.png"), "{}", added.refused[0]);
+    assert!(added.refused[1].message.contains("absent.png"), "{}", added.refused[1]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_large_photograph_is_made_smaller_and_a_vast_one_refused() {
     assert_eq!(added.character.pictures.len(), 1);
     let file = studio.character_picture_file(&id, &added.character.pictures[0].id).unwrap();
     assert_eq!(image::image_dimensions(file).unwrap(), (1024, 640));
-    assert!(added.refused[0].contains("100 megapixels"), "{}", added.refused[0]);
+    assert!(added.refused[0].message.contains("100 megapixels"), "{}", added.refused[0]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_missing_model_is_named_and_the_message_kept() {
         worker: None,
     };
     let status = Studio::open(&absent).unwrap().status();
-    assert!(status.problem.unwrap().contains("nowhere"));
+    assert!(status.problem.unwrap().message.contains("nowhere"));
 }
 
 #[test]

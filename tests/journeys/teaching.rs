@@ -1,6 +1,6 @@
 //! Importing a character, teaching it, interrupting and going on.
 
-use troupe_api::{wire::StartTraining, work};
+use troupe_api::{ErrorCause, wire::StartTraining, work};
 use troupe_tests::{Scratch, reply, say, wait_for};
 use troupe_train::events::{Control, Outcome, TrainEvent};
 
@@ -190,6 +190,8 @@ fn a_run_that_cannot_fit_is_refused_with_what_to_do() {
         StartTraining { recipe: Some(recipe), num_steps: None, queue: true, ..request(&id, 1) };
     let refused = studio.start_training(&too_much).unwrap_err();
     assert!(refused.message.contains("of memory") && !refused.hint.is_empty(), "{refused:?}");
+    assert_eq!(refused.cause, Some(ErrorCause::TooLittleMemory));
+    assert_eq!(refused.values, plan.findings[0].values);
     assert!(studio.list_runs(None).unwrap().is_empty());
 }
 

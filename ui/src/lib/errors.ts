@@ -12,6 +12,6 @@ export function errorWords(error: ApiError): { message: string; hint: string } {
 
 /** What the studio said, where it tells an expert more than the words of the window do. */
 export function errorDetail(error: ApiError): string | null {
-  const isTechnical = ['model', 'storage', 'internal'].includes(error.code);
+  const isTechnical = ['model', 'storage', 'internal'].includes(error.code) || error.cause === 'badNumbers';
   return error.cause !== null && isTechnical ? error.message : null;
 }

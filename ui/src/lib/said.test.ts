@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { findingWords } from './characters/findings';
 import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
+import { remarkWords } from '../components/training/measures';
 import { setLanguage } from './messages/index.svelte';
 
 afterEach(() => setLanguage('en'));
@@ -26,6 +27,15 @@ describe('what the studio says', () => {
     expect(findingWords({ ...finding, code: 'other-language', values }).message).toBe(
       '人设用的是英语，示例回复用的是德语。',
     );
+  });
+
+  it('is said so for what is worth knowing about a run, naming its measure', () => {
+    setLanguage('zh-Hant');
+    const values = { measure: 'likeness by shapes', count: '2' };
+    expect(remarkWords({ code: 'fallen-measure', text: '', values })).toBe(
+      '未參與訓練的「按形狀的相似度」連續下降 2 次，而獎勵在上升。',
+    );
+    expect(remarkWords({ code: '', text: 'From an older run.', values: {} })).toBe('From an older run.');
   });
 
   it('stays as it was where the window has no words for it', () => {

@@ -9,7 +9,7 @@ use troupe_character::{
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     wire::{
         AdapterItem, AddedPictures, CharacterDetail, CharacterDraft, CharacterSummary,
         ExpressionItem, ImportOutcome, PictureItem, SceneItem, TurnItem,
@@ -234,8 +234,12 @@ impl Studio {
         for item in items {
             match add(&mut character, item) {
                 Ok(Added::New(_)) => {}
-                Ok(Added::Duplicate(_)) => refused.push("this picture is already there".to_owned()),
-                Err(error) => refused.push(format!("{error}. {}", error.hint()).trim().to_owned()),
+                Ok(Added::Duplicate(_)) => {
+                    let text = "this picture is already there";
+                    let error = ApiError::new(ErrorCode::BadRequest, text, "");
+                    refused.push(error.because(ErrorCause::PictureKnown));
+                }
+                Err(error) => refused.push(error.into()),
             }
         }
         Ok(AddedPictures { character: self.detail(&character), refused })
@@ -339,13 +343,7 @@ impl Studio {
     /// # Errors
     /// When the folder holds none, or none called `only`.
     pub fn import_rolescape(&self, folder: &Path, only: Option<&str>) -> ApiResult<ImportOutcome> {
-        let report = rolescape::import(folder, only, self.library())?;
-        let findings = report.characters.iter().map(|c| c.findings.len()).sum::<usize>();
-        Ok(ImportOutcome {
-            character_ids: report.characters.iter().map(|c| c.id.clone()).collect(),
-            num_findings: (findings + report.findings.len()) as u32,
-            report: report.to_string(),
-        })
+        Ok(rolescape::import(folder, only, self.library())?.into())
     }
 
     /// File of a character's picture.

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use troupe_character::Error as CharacterError;
 use troupe_eval::EvalError;
-use troupe_jobs::JobError;
+use troupe_jobs::{Failure, JobError};
 use troupe_model::error::ModelError;
 use troupe_store::StoreError;
 use troupe_train::error::TrainError;
 use ts_rs::TS;
 
 /// What a client may react to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub enum ErrorCode {
@@ -33,7 +33,7 @@ pub enum ErrorCode {
 }
 
 /// Why something failed, for a client that says it in its own words and language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, TS)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub enum ErrorCause {
@@ -59,6 +59,8 @@ pub enum ErrorCause {
     AttachmentGone,
     /// The bytes are no picture; `file` says where they came from.
     NotAPicture,
+    /// The character has this picture already.
+    PictureKnown,
     /// A picture of `width` × `height` pixels, with more than `limit` megapixels.
     PictureTooLarge,
     /// The file of a drawn picture is gone.
@@ -79,6 +81,24 @@ pub enum ErrorCause {
     BeingTaught,
     /// The program that trains is missing.
     NoWorker,
+    /// The program that trains ended before it said anything.
+    WorkerEnded,
+    /// A run needs `needed` gigabytes of memory, of which the machine has `had`.
+    TooLittleMemory,
+    /// A run needs `needed` gigabytes of disk, of which `had` are free.
+    TooLittleDisk,
+    /// There is nothing to learn from.
+    NothingToLearn,
+    /// A number of the recipe or profile makes no sense: `what`.
+    BadNumbers,
+    /// The loss became `loss` at step `step`.
+    Diverged,
+    /// A computation failed.
+    ComputeFailed,
+    /// The evaluation's folder holds another one.
+    OtherEvaluation,
+    /// The judge's endpoint failed for `reason`.
+    JudgeSilent,
     /// The run has ended for good.
     RunEnded,
     /// Another process works on the run.
@@ -177,6 +197,31 @@ impl ApiError {
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.values.insert(name.into(), value.to_string());
         self
+    }
+}
+
+/// The name of a code or cause on the wire.
+fn wire_name(value: impl Serialize) -> Option<String> {
+    Some(serde_json::to_value(value).ok()?.as_str()?.to_owned())
+}
+
+fn from_wire_name<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(name.into()).ok()
+}
+
+impl From<&ApiError> for Failure {
+    fn from(error: &ApiError) -> Self {
+        let ApiError { code, cause, values, message, hint } = error.clone();
+        let code = wire_name(code).unwrap_or_default();
+        Self { message, hint, code, cause: cause.and_then(wire_name), values }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let Failure { message, hint, code, cause, values } = failure;
+        let code = from_wire_name(&code).unwrap_or(ErrorCode::Internal);
+        Self { code, cause: cause.as_deref().and_then(from_wire_name), values, message, hint }
     }
 }
 
@@ -279,6 +324,7 @@ impl From<ModelError> for ApiError {
                 .with("count", num_tokens)
                 .with("limit", limit),
             ModelError::Adapter(_) => told.because(ErrorCause::ModelAdapter),
+            ModelError::Compute { .. } => told.because(ErrorCause::ComputeFailed),
             _ => told,
         }
     }
@@ -286,23 +332,40 @@ impl From<ModelError> for ApiError {
 
 impl From<EvalError> for ApiError {
     fn from(error: EvalError) -> Self {
+        let (code, hint) = match &error {
+            EvalError::OtherRun { .. } => (
+                ErrorCode::BadRequest,
+                "Begin a new evaluation: numbers of the two cannot be mixed.",
+            ),
+            EvalError::NoAdapter { .. } | EvalError::Request(_) => (ErrorCode::BadRequest, ""),
+            EvalError::Io { .. } => (
+                ErrorCode::Storage,
+                "Is the disk full or the folder write-protected? Make room, then go on.",
+            ),
+            _ => (ErrorCode::Internal, ""),
+        };
+        let told = Self::new(code, chain(&error), hint);
         match error {
             EvalError::Model(error) => error.into(),
             EvalError::Character(error) => error.into(),
-            EvalError::OtherRun { .. } => Self::new(
-                ErrorCode::BadRequest,
-                chain(&error),
-                "Begin a new evaluation: numbers of the two cannot be mixed.",
-            ),
-            EvalError::NoAdapter { .. } | EvalError::Request(_) => {
-                Self::new(ErrorCode::BadRequest, chain(&error), "")
+            EvalError::Compute(_) => told.because(ErrorCause::ComputeFailed),
+            EvalError::Io { path, source, .. } => told
+                .because(ErrorCause::FileFailed)
+                .with("path", path.display())
+                .with("reason", source),
+            EvalError::Malformed { line, problem, path } => told
+                .because(ErrorCause::MalformedFile)
+                .with("file", path.display())
+                .with("line", line)
+                .with("problem", problem),
+            EvalError::OtherRun { .. } => told.because(ErrorCause::OtherEvaluation),
+            EvalError::NoAdapter { character, .. } => {
+                told.because(ErrorCause::NotLearned).with("name", character)
             }
-            EvalError::Io { .. } => Self::new(
-                ErrorCode::Storage,
-                chain(&error),
-                "Is the disk full or the folder write-protected? Make room, then go on.",
-            ),
-            error => Self::new(ErrorCode::Internal, chain(&error), ""),
+            EvalError::Judge { reason } => {
+                told.because(ErrorCause::JudgeSilent).with("reason", reason)
+            }
+            _ => told,
         }
     }
 }
@@ -355,18 +418,54 @@ impl From<JobError> for ApiError {
 
 impl From<TrainError> for ApiError {
     fn from(error: TrainError) -> Self {
-        match error {
-            TrainError::Model(error) => error.into(),
-            TrainError::Character(error) => error.into(),
-            TrainError::Io { .. } => Self::new(
+        let (code, hint) = match &error {
+            TrainError::Io { .. } => (
                 ErrorCode::Storage,
-                chain(&error),
                 "Is the disk full or the folder write-protected? Make room, then resume the run.",
             ),
             TrainError::Recipe { .. } => {
-                Self::new(ErrorCode::BadRequest, chain(&error), "Mend the recipe, or leave it out.")
+                (ErrorCode::BadRequest, "Mend the recipe, or leave it out.")
             }
-            error => Self::new(ErrorCode::Internal, chain(&error), ""),
+            _ => (ErrorCode::Internal, ""),
+        };
+        let told = Self::new(code, chain(&error), hint);
+        match error {
+            TrainError::Model(error) => error.into(),
+            TrainError::Character(error) => error.into(),
+            TrainError::Compute(_) => told.because(ErrorCause::ComputeFailed),
+            TrainError::Io { path, source, .. } => told
+                .because(ErrorCause::FileFailed)
+                .with("path", path.display())
+                .with("reason", source),
+            TrainError::Malformed { path, .. } => {
+                told.because(ErrorCause::RunUnreadable).with("path", path.display())
+            }
+            TrainError::NoData(_) => told.because(ErrorCause::NothingToLearn),
+            TrainError::Recipe { what, .. } => {
+                told.because(ErrorCause::BadNumbers).with("what", what)
+            }
+            TrainError::Diverged { step, loss } => {
+                told.because(ErrorCause::Diverged).with("step", step).with("loss", loss)
+            }
+            _ => told,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_run_that_it_ended() {
+        let error = ApiError::from(TrainError::Diverged { step: 7, loss: f64::INFINITY });
+        assert_eq!(error.cause, Some(ErrorCause::Diverged));
+        assert_eq!(ApiError::from(Failure::from(&error)), error);
+        let ended =
+            Failure { cause: Some(troupe_jobs::ENDED_AT_ONCE.into()), ..Failure::default() };
+        assert_eq!(ApiError::from(ended).cause, Some(ErrorCause::WorkerEnded));
+        let newer = Failure { cause: Some("moonFell".into()), ..String::from("why").into() };
+        let told = ApiError::from(newer);
+        assert_eq!((told.cause, told.message.as_str()), (None, "why"));
     }
 }

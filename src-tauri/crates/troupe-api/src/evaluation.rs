@@ -125,7 +125,7 @@ fn summary(run: &RunFolder) -> ApiResult<EvaluationSummary> {
         num_steps: file.num_items as u32,
         elapsed_secs: state.elapsed_secs,
         eta_secs: state.eta_secs,
-        error: state.error,
+        error: state.error.map(Into::into),
         created_ms: file.created_ms,
         phase: phase.filter(|_| is_running).and_then(|b| serde_json::from_slice(&b).ok()),
     })

@@ -191,7 +191,7 @@ impl Studio {
             version: env!("CARGO_PKG_VERSION").into(),
             home: self.home().display().to_string(),
             model_dir: self.model_dir().display().to_string(),
-            problem: config.err().map(|e| e.to_string()),
+            problem: config.err().map(Into::into),
             model: self.engine().loaded(),
             resident_mb: memory::resident_mb(),
             available_mb: memory::available_mb(),

@@ -196,7 +196,7 @@ impl Owned {
     }
 }
 
-fn unreadable(entry: &Entry, problem: String) -> MaterialOwner {
+fn unreadable(entry: &Entry, problem: troupe_character::Error) -> MaterialOwner {
     MaterialOwner {
         id: entry.id.clone(),
         name: entry.name.clone(),
@@ -206,7 +206,7 @@ fn unreadable(entry: &Entry, problem: String) -> MaterialOwner {
         num_train_pictures: 0,
         num_test_pictures: 0,
         counts: counted(std::iter::empty()),
-        problem: Some(problem),
+        problem: Some(problem.into()),
     }
 }
 
@@ -224,7 +224,7 @@ impl MaterialIndex {
                     owners.push(owned.owner(entry));
                     self.owners.push(owned);
                 }
-                Err(error) => owners.push(unreadable(entry, error.to_string())),
+                Err(error) => owners.push(unreadable(entry, error)),
             }
         }
         self.is_read = true;

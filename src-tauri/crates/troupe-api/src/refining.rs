@@ -26,7 +26,7 @@ use crate::{
     training::{Job, RunFile, file_name, write_run},
     wire::{
         EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, RefineDetail, RefinePlan,
-        RunSummary, StartRefining, TrialItem,
+        RemarkItem, RunSummary, StartRefining, TrialItem,
     },
 };
 
@@ -190,7 +190,7 @@ impl Studio {
             minutes: amount(|plan| plan.guessed_minutes),
             memory_mb: needs.memory_mb(),
             findings: self.room_findings(needs),
-            stand_ins: found.map(|plan| plan.stand_ins).unwrap_or_default(),
+            stand_ins: found.iter().flat_map(|plan| &plan.stand_ins).map(Into::into).collect(),
         })
     }
 
@@ -282,9 +282,12 @@ pub(crate) fn detail(profile: &GrpoProfile, events: &[TrainEvent]) -> RefineDeta
                 shown.groups.retain(|known| known.epoch < epoch);
                 shown.groups.push(GroupItem { epoch, prompt: prompt.clone(), file, pictures });
             }
-            TrainEvent::Alarm { text, .. } => shown.alarm = Some(text.clone()),
-            TrainEvent::Note { text } if !shown.notes.contains(text) => {
-                shown.notes.push(text.clone());
+            TrainEvent::Alarm { why, .. } => shown.alarm = Some(why.into()),
+            TrainEvent::Note(remark) => {
+                let item = RemarkItem::from(remark);
+                if !shown.notes.contains(&item) {
+                    shown.notes.push(item);
+                }
             }
             _ => {}
         }

@@ -2,11 +2,13 @@
 
 use crate::{
     Studio,
-    error::{ApiError, ApiResult, ErrorCode},
+    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     memory,
     wire::FindingItem,
 };
 
+/// Code of the finding that there is too little disk.
+const DISK: &str = "disk";
 /// Bytes of disk that stay free for everything else.
 const SPARE_DISK: f64 = 2e8;
 
@@ -53,7 +55,7 @@ impl Room {
     fn findings(&self, needs: Needs) -> Vec<FindingItem> {
         let mut found = Vec::new();
         let mut add = |severity: &str, code: &str, message: String, hint: &str, had: f64| {
-            let needed = if code == "disk" { needs.disk } else { needs.memory };
+            let needed = if code == DISK { needs.disk } else { needs.memory };
             let values = [("needed", needed), ("had", had)]
                 .map(|(name, bytes)| (name.to_owned(), format!("{:.1}", bytes / 1e9)));
             let (severity, code, hint) = (severity.into(), code.into(), hint.into());
@@ -76,7 +78,7 @@ impl Room {
                 gb(disk),
                 gb(free)
             );
-            add("error", "disk", message, "Delete what you no longer need, then try again.", free);
+            add("error", DISK, message, "Delete what you no longer need, then try again.", free);
         }
         let is_enough = self.total.is_none_or(|total| total >= memory);
         if let Some(available) = self.available.filter(|x| is_enough && *x < memory) {
@@ -97,6 +99,16 @@ impl Room {
     }
 }
 
+/// The error that a finding becomes.
+fn refusal(found: FindingItem) -> ApiError {
+    let cause = match found.code.as_str() {
+        DISK => ErrorCause::TooLittleDisk,
+        _ => ErrorCause::TooLittleMemory,
+    };
+    let error = ApiError::new(ErrorCode::BadRequest, found.message, found.hint).because(cause);
+    ApiError { values: found.values, ..error }
+}
+
 impl Studio {
     fn room(&self) -> Room {
         let own = self.engine().loaded().and_then(|_| memory::resident_mb()).unwrap_or_default();
@@ -115,7 +127,7 @@ impl Studio {
     /// Refuses a run that cannot fit.
     pub(crate) fn refuse_what_cannot_fit(&self, needs: Needs) -> ApiResult<()> {
         match self.room_findings(needs).into_iter().find(|f| f.severity == "error") {
-            Some(found) => Err(ApiError::new(ErrorCode::BadRequest, found.message, found.hint)),
+            Some(found) => Err(refusal(found)),
             None => Ok(()),
         }
     }

@@ -170,7 +170,7 @@ fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
         num_steps: state.num_steps.max(file.job.num_steps()) as u32,
         elapsed_secs: state.elapsed_secs,
         eta_secs: state.eta_secs,
-        error: state.error,
+        error: state.error.map(Into::into),
         created_ms: file.created_ms,
     })
 }
@@ -635,7 +635,7 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
         TrainEvent::Epoch(_) => detail.phase = None,
         TrainEvent::Started { .. }
         | TrainEvent::Group { .. }
-        | TrainEvent::Note { .. }
+        | TrainEvent::Note(_)
         | TrainEvent::Trial(_)
         | TrainEvent::Alarm { .. } => {}
     }
@@ -723,7 +723,7 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
 
 fn fail(run: &RunFolder, state: &mut State, error: &ApiError) -> ApiResult<()> {
     state.status = Status::Failed;
-    state.error = Some(error.message.clone());
+    state.error = Some(error.into());
     Ok(run.set_state(state)?)
 }
 

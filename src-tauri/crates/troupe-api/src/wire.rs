@@ -3,6 +3,7 @@
 mod authoring;
 mod evaluation;
 mod gallery;
+mod import;
 mod material;
 mod refining;
 mod teaching;
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+use crate::error::ApiError;
 
 pub use crate::wire_chat::{
     ChatSettings, CompareAnswer, CompareEvent, CompareRequest, CompareSide, ExportFormat,
@@ -25,13 +28,17 @@ pub use gallery::{
     AddedToTraining, DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryFilter, GalleryItem,
     GalleryOrder, GalleryPage, PictureUse,
 };
+pub use import::{
+    ImportAction, ImportFindingItem, ImportNote, ImportNoticed, ImportOutcome, ImportRecords,
+    ImportedCharacter, ImportedFile,
+};
 pub use material::{
     MaterialCheck, MaterialCount, MaterialFilter, MaterialItem, MaterialKind, MaterialOption,
     MaterialOwner, MaterialPage, MaterialQuestion, MaterialRow, MaterialTurn, TryMaterial, Trying,
 };
 pub use refining::{
     EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, PromptQuestionItem, RefineDetail,
-    RefineNumbers, RefinePlan, StartRefining, TrialItem,
+    RefineNumbers, RefinePlan, RemarkItem, StartRefining, TrialItem,
 };
 pub use teaching::{RecipeItem, RunPhase, TaughtKind};
 
@@ -49,7 +56,7 @@ pub struct AppStatus {
     /// Facts about the loaded base, once it is loaded.
     pub model: Option<LoadedModel>,
     /// Why the base cannot be used, if so.
-    pub problem: Option<String>,
+    pub problem: Option<ApiError>,
     /// Memory that the program holds, where the system tells.
     pub resident_mb: Option<f64>,
     /// Memory that is free for more, where the system tells.
@@ -264,20 +271,7 @@ pub struct AddedPictures {
     /// The character, with its new pictures. Its id is new when a bundled one was copied.
     pub character: CharacterDetail,
     /// Files that were not added, with the reason.
-    pub refused: Vec<String>,
-}
-
-/// Outcome of an import.
-#[derive(Debug, Clone, PartialEq, Serialize, TS)]
-#[serde(rename_all = "camelCase")]
-#[ts(export)]
-pub struct ImportOutcome {
-    /// Ids of the imported characters.
-    pub character_ids: Vec<String>,
-    /// The report in words.
-    pub report: String,
-    /// Findings in all.
-    pub num_findings: u32,
+    pub refused: Vec<ApiError>,
 }
 
 /// A chat in a list.
@@ -486,7 +480,7 @@ pub enum ChatEvent {
         /// The message as it is now.
         message: Option<MessageItem>,
         /// Why.
-        error: crate::error::ApiError,
+        error: ApiError,
     },
 }
 
@@ -604,7 +598,7 @@ pub struct RunSummary {
     /// Seconds left.
     pub eta_secs: Option<f64>,
     /// Why it failed.
-    pub error: Option<String>,
+    pub error: Option<ApiError>,
     /// Creation time, milliseconds since 1970.
     pub created_ms: f64,
 }

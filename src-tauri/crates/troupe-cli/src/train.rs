@@ -239,8 +239,8 @@ pub(crate) fn show(event: &TrainEvent, bar: &indicatif::ProgressBar, output: &Ou
                 ))
             });
         }
-        TrainEvent::Alarm { text, .. } | TrainEvent::Note { text } => {
-            bar.suspend(|| output.note(text))
+        TrainEvent::Alarm { why: remark, .. } | TrainEvent::Note(remark) => {
+            bar.suspend(|| output.note(&remark.text))
         }
         TrainEvent::Sample { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::Ended { .. } => {}
     }

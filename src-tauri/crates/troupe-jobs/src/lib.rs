@@ -13,6 +13,7 @@
 //! | `worker.log` | the worker's standard error |
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
     io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
@@ -82,6 +83,61 @@ pub enum Status {
     Failed,
 }
 
+/// Why a run failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "FailureFile")]
+pub struct Failure {
+    /// What happened, in English.
+    pub message: String,
+    /// What to try, in English.
+    pub hint: String,
+    /// What kind of failure, as those who run the job name it.
+    pub code: String,
+    /// Why, as they name it.
+    pub cause: Option<String>,
+    /// Parts of the message by name, to say it in another language.
+    pub values: BTreeMap<String, String>,
+}
+
+/// [`Failure::cause`] of a worker that ended before it said anything.
+pub const ENDED_AT_ONCE: &str = "workerEnded";
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { message, ..Self::default() }
+    }
+}
+
+/// A failure as a state file has it: older versions wrote the message alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FailureFile {
+    Message(String),
+    #[serde(rename_all = "camelCase")]
+    Whole {
+        message: String,
+        #[serde(default)]
+        hint: String,
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        cause: Option<String>,
+        #[serde(default)]
+        values: BTreeMap<String, String>,
+    },
+}
+
+impl From<FailureFile> for Failure {
+    fn from(file: FailureFile) -> Self {
+        match file {
+            FailureFile::Message(message) => message.into(),
+            FailureFile::Whole { message, hint, code, cause, values } => {
+                Self { message, hint, code, cause, values }
+            }
+        }
+    }
+}
+
 /// The present state of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -97,7 +153,7 @@ pub struct State {
     /// Seconds left, as far as known.
     pub eta_secs: Option<f64>,
     /// Why it failed.
-    pub error: Option<String>,
+    pub error: Option<Failure>,
 }
 
 impl Default for State {
@@ -407,8 +463,10 @@ impl RunFolder {
         match self.state() {
             Ok(state) if state.status == Status::Waiting && !self.is_worked_on() => {
                 let log = self.log_tail(MAX_REASON_BYTES);
-                let error = format!("the worker ended at once ({status}). {}", log.trim());
-                let failed = State { status: Status::Failed, error: Some(error), ..state };
+                let message = format!("the worker ended at once ({status}). {}", log.trim());
+                let cause = Some(ENDED_AT_ONCE.to_owned());
+                let error = Some(Failure { cause, ..message.into() });
+                let failed = State { status: Status::Failed, error, ..state };
                 self.set_state(&failed).unwrap_or_else(|e| tracing::warn!("{e}"));
             }
             _ => {}
@@ -455,7 +513,26 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(state.status, Status::Failed);
-        assert!(state.error.is_some_and(|e| e.contains("no such base") && e.contains('3')));
+        let told = state.error.unwrap_or_default();
+        assert!(told.message.contains("no such base") && told.message.contains('3'), "{told:?}");
+        assert_eq!(told.cause.as_deref(), Some(ENDED_AT_ONCE));
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_survives_the_file_and_older_ones_are_read() -> Result<()> {
+        let run = RunFolder::create(&scratch("failure"), "seed = 1\n")?;
+        let values = [("path".to_owned(), "/dot".to_owned())].into();
+        let cause = Some("diskFull".to_owned());
+        let error = Some(Failure { cause, values, ..String::from("the disk is full").into() });
+        let state = State { status: Status::Failed, error, ..State::default() };
+        run.set_state(&state)?;
+        assert_eq!(run.state()?, state);
+        let old = r#"{"status":"failed","step":1,"numSteps":2,"elapsedSecs":0.0,"etaSecs":null,
+            "error":"the disk is full"}"#;
+        let path = run.path("state.json");
+        fs::write(&path, old).map_err(io("writing the run's state", &path))?;
+        assert_eq!(run.state()?.error, Some(String::from("the disk is full").into()));
         Ok(())
     }
 

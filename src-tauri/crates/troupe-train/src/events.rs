@@ -138,6 +138,57 @@ impl RunPhase {
     }
 }
 
+/// Codes that [`Remark::code`] can be.
+pub const REMARKS: [&str; 13] = [
+    "drafted-prompts",
+    "likeness-band",
+    "alignment-by-flow",
+    "likeness-by-colours",
+    "diversity-by-features",
+    "answers-by-stage1",
+    "answers-exact",
+    "lost-diversity",
+    "fallen-reward",
+    "fallen-measure",
+    "kept-stage1",
+    "kept-epoch",
+    "kept-epoch-chance",
+];
+
+/// Something worth knowing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remark {
+    /// In English words.
+    pub text: String,
+    /// One of [`REMARKS`], for those who show words of their own; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// Parts of the text by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
+impl Remark {
+    /// A remark with a code.
+    pub fn new(code: &str, text: impl Into<String>) -> Self {
+        Self { code: code.into(), text: text.into(), values: BTreeMap::new() }
+    }
+
+    /// The same with a part of its text named.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.values.insert(name.into(), value.to_string());
+        self
+    }
+}
+
+impl From<String> for Remark {
+    fn from(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
 impl From<RunPhase> for TrainEvent {
     fn from(phase: RunPhase) -> Self {
         Self::Phase { label: phase.label().into(), phase: Some(phase) }
@@ -243,14 +294,12 @@ pub enum TrainEvent {
     Alarm {
         /// Epochs done.
         epoch: usize,
-        /// Why, in words.
-        text: String,
+        /// Why.
+        #[serde(flatten)]
+        why: Remark,
     },
-    /// Something worth knowing, in words.
-    Note {
-        /// The words.
-        text: String,
-    },
+    /// Something worth knowing.
+    Note(Remark),
     /// The last event of a process.
     Ended {
         /// How it ended.

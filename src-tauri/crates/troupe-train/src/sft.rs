@@ -401,7 +401,7 @@ impl<'a> Run<'a> {
         while self.step < recipe.num_steps {
             if self.observations.has_turned(recipe.patience) {
                 let text = "It no longer gets better at what it has not seen: ended early.";
-                watch(TrainEvent::Note { text: text.into() });
+                watch(TrainEvent::Note(text.to_owned().into()));
                 break;
             }
             let measured = self.train_step()?;
@@ -664,7 +664,7 @@ impl<'a> Run<'a> {
         }
         self.observations.save(&self.job.run_dir.join(OBSERVATIONS))?;
         if let Some(text) = self.observations.verdict() {
-            watch(TrainEvent::Note { text });
+            watch(TrainEvent::Note(text.into()));
         }
         Ok(())
     }
@@ -810,9 +810,8 @@ impl<'a> Run<'a> {
         {
             let (tensors, _) = checkpoint::load_from::<usize>(&dir)?;
             self.set_weights(&tensors, &dir)?;
-            watch(TrainEvent::Note {
-                text: format!("Kept step {step}, the best at what it has not seen."),
-            });
+            let text = format!("Kept step {step}, the best at what it has not seen.");
+            watch(TrainEvent::Note(text.into()));
             return Ok(step);
         }
         self.use_average()?;

@@ -1,8 +1,18 @@
-import { t } from '../../lib/messages/index.svelte';
+import type { RemarkItem } from '../../lib/ipc/bindings/RemarkItem';
+import { keyOf, t } from '../../lib/messages/index.svelte';
 import { measureKey } from '../../lib/training/refine';
 
 /** A measure's name in words; one that nobody translated stays as it is. */
 export function measureWords(name: string): string {
   const key = measureKey(name);
   return key ? t(key) : name;
+}
+
+/** What is worth knowing about a run; as the studio said it where the catalogue has no words for it. */
+export function remarkWords({ code, text, values }: RemarkItem): string {
+  const key = keyOf(`remark.${code}`);
+  if (key === null) return text;
+  const parts = Object.entries(values).map(([name, value]) => [name, value ?? '']);
+  const said: Record<string, string> = Object.fromEntries(parts);
+  return t(key, said.measure === undefined ? said : { ...said, measure: measureWords(said.measure) });
 }

@@ -17,7 +17,7 @@ export class CharacterEditor {
   scenes = $state<SceneItem[]>([]);
   saveState = $state<SaveState>('saved');
   error = $state<ApiError | null>(null);
-  refused = $state<string[]>([]);
+  refused = $state.raw<ApiError[]>([]);
   /** Grows when everything was replaced at once, so that fields begin anew. */
   revision = $state(0);
   #draftDirty = false;

@@ -1,8 +1,10 @@
+import { imports } from './imports/en';
 import { told } from './told/en';
 
 /** Every word on the screen. Other languages have the same keys. */
 export const en = {
   ...told,
+  ...imports,
   characters: 'Characters',
   chat: 'Chat',
   teach: 'Teach',

@@ -1,8 +1,10 @@
 import type { Catalogue } from './en';
+import { imports } from './imports/zh-Hans';
 import { told } from './told/zh-Hans';
 
 export const zhHans: Catalogue = {
   ...told,
+  ...imports,
   characters: '角色',
   chat: '聊天',
   teach: '教学',

@@ -1,8 +1,10 @@
 import type { Catalogue } from './en';
+import { imports } from './imports/zh-Hant';
 import { told } from './told/zh-Hant';
 
 export const zhHant: Catalogue = {
   ...told,
+  ...imports,
   characters: '角色',
   chat: '聊天',
   teach: '教學',

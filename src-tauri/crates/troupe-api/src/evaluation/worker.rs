@@ -48,7 +48,7 @@ pub fn evaluate(dir: &Path) -> ApiResult<bool> {
         Ok(false) => state.status = Status::Paused,
         Err(error) => {
             state.status = Status::Failed;
-            state.error = Some(error.message.clone());
+            state.error = Some(error.into());
         }
     }
     folder.clear_request()?;

@@ -106,7 +106,7 @@ pub struct EvaluationSummary {
     /// Seconds left.
     pub eta_secs: Option<f64>,
     /// Why it failed.
-    pub error: Option<String>,
+    pub error: Option<ApiError>,
     /// Creation time, milliseconds since 1970.
     pub created_ms: f64,
     /// What it is doing.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use crate::error::ApiError;
+
 /// What a piece of a character's material is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
@@ -92,7 +94,7 @@ pub struct MaterialOwner {
     /// Items of every kind.
     pub counts: Vec<MaterialCount>,
     /// Why its folder cannot be read, if so.
-    pub problem: Option<String>,
+    pub problem: Option<ApiError>,
 }
 
 /// An item in a list.

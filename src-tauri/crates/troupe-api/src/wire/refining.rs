@@ -1,9 +1,11 @@
 //! Wire types of refining, stage 2.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use troupe_character::{PicturePrompt, PromptQuestion, Split};
 use troupe_train::{
-    events::EpochEvent,
+    events::{EpochEvent, Remark},
     grpo::{
         alarm::Trial,
         profile::{Auto, Clip, GrpoProfile},
@@ -182,8 +184,8 @@ pub struct RefinePlan {
     pub memory_mb: f64,
     /// Memory or disk that is missing for it.
     pub findings: Vec<FindingItem>,
-    /// What judges instead of what is missing, in words.
-    pub stand_ins: Vec<String>,
+    /// What judges instead of what is missing.
+    pub stand_ins: Vec<RemarkItem>,
 }
 
 /// A request to refine.
@@ -203,6 +205,26 @@ pub struct StartRefining {
     pub numbers: Option<RefineNumbers>,
     /// Wait for the run that is on instead of refusing.
     pub queue: bool,
+}
+
+/// Something worth knowing about a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RemarkItem {
+    /// Stable name; the window has its words in every language. Empty in runs of older versions.
+    pub code: String,
+    /// In English.
+    pub text: String,
+    /// Parts of the text by name.
+    pub values: BTreeMap<String, String>,
+}
+
+impl From<&Remark> for RemarkItem {
+    fn from(remark: &Remark) -> Self {
+        let Remark { code, text, values } = remark.clone();
+        Self { code, text, values }
+    }
 }
 
 /// A measure with a name.
@@ -345,10 +367,10 @@ pub struct RefineDetail {
     pub groups: Vec<GroupItem>,
     /// Epochs behind what is kept; 0 is stage 1.
     pub kept: Option<u32>,
-    /// Why it ended by itself, in words.
-    pub alarm: Option<String>,
-    /// What is worth knowing, in words.
-    pub notes: Vec<String>,
+    /// Why it ended by itself.
+    pub alarm: Option<RemarkItem>,
+    /// What is worth knowing.
+    pub notes: Vec<RemarkItem>,
 }
 
 /// A question about the pictures of a prompt.

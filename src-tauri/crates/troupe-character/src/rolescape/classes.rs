@@ -79,6 +79,7 @@ impl Odd {
         let report = self.report();
         let hits: Vec<ImportFinding> =
             report.all_findings().filter(|f| f.code == code).cloned().collect();
+        assert!(report.all_findings().all(|f| CODES.contains(&f.code.as_str())), "{report}");
         assert_eq!(hits.len(), num, "{code} in\n{report}\n{hits:?}");
         assert_eq!(report.num_findings(Severity::Error), 0, "{report}");
         assert_eq!(report.num_lost(), 0, "{report}");
@@ -371,7 +372,7 @@ fn pictures_of_every_odd_kind() {
         odd.expect(code, 1);
     }
     let count = odd.report();
-    let pictures = count.characters[0].files.iter().find(|f| f.what == "pictures").unwrap();
+    let pictures = count.characters[0].files.iter().find(|f| f.what == Records::Pictures).unwrap();
     assert_eq!((pictures.found, pictures.kept), (9, 9));
 }
 

@@ -10,7 +10,7 @@ use super::clean;
 use super::inspect;
 use super::locate::{Place, entries};
 use super::raw::{Findings, RawFile, read_json, read_jsonl, read_text};
-use super::report::{Action, CharacterImport, FileCount, Severity};
+use super::report::{Action, CharacterImport, FileCount, Records, Severity};
 use crate::character::{Character, SCHEMA, Source};
 use crate::files::random;
 use crate::pictures::{self, Decoded};
@@ -129,9 +129,10 @@ impl Converter<'_> {
         format!("{}_{ending}", self.place.prefix)
     }
 
-    fn count(&mut self, file: &str, what: &str, found: usize, kept: usize) {
-        let (file, what) = (file.into(), what.into());
-        self.counts.push(FileCount { file, what, found, kept });
+    fn count(&mut self, file: &str, what: Records, found: usize, kept: usize) -> &mut FileCount {
+        self.counts.push(FileCount { file: file.into(), what, found, kept, usable: None });
+        let last = self.counts.len() - 1;
+        &mut self.counts[last]
     }
 
     /// Reads one raw JSON file of a split, checks its head, and remembers it.
@@ -161,7 +162,7 @@ impl Converter<'_> {
             Some(Value::String(text)) => text.clone(),
             _ => {
                 let message = format!("“{key}” is missing or no text");
-                self.findings.at("JSN-MISSING", Severity::Warning, raw, "$", message);
+                self.findings.at("JSN-MISSING", Severity::Warning, raw, "$", message).about(key);
                 String::new()
             }
         };
@@ -184,7 +185,7 @@ impl Converter<'_> {
         if !extra.is_empty() {
             let keys = join_keys(&extra);
             let message = format!("unknown keys, kept: {keys}");
-            self.findings.at("JSN-EXTRAKEY", Severity::Warning, raw, "$", message);
+            self.findings.at("JSN-EXTRAKEY", Severity::Warning, raw, "$", message).about(keys);
             let source = self.character.source.get_or_insert_default();
             let kept = source.extra.entry("file_keys").or_insert_with(|| json!({}));
             if let Some(kept) = kept.as_object_mut() {
@@ -203,7 +204,9 @@ impl Converter<'_> {
             Ok(files) => files,
             Err(error) => {
                 let name = self.name(split, "");
-                self.findings.file("LAY-UNREADABLE", Severity::Error, &name, error.to_string());
+                self.findings
+                    .file("LAY-UNREADABLE", Severity::Error, &name, error.to_string())
+                    .about(error);
                 return;
             }
         };
@@ -233,7 +236,7 @@ impl Converter<'_> {
             self.read_picture(split, &file);
         }
         let kept = self.pictures.len() - before;
-        self.count(&self.name(split, "*.png"), "pictures", found, kept);
+        self.count(&self.name(split, "*.png"), Records::Pictures, found, kept);
     }
 
     fn read_picture(&mut self, split: Split, file: &str) {
@@ -247,7 +250,8 @@ impl Converter<'_> {
         let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(message) => {
-                self.findings.file("IMG-BROKEN", Severity::Error, &name, message);
+                let detail = message.clone();
+                self.findings.file("IMG-BROKEN", Severity::Error, &name, message).about(detail);
                 return;
             }
         };
@@ -259,7 +263,7 @@ impl Converter<'_> {
             self.character.pictures.iter().find(|p| p.hash.as_deref() == Some(&hash))
         {
             let message = format!("the same pixels as picture {}", first.id);
-            self.findings.file("IMG-DUPLICATE", Severity::Warning, &name, message);
+            self.findings.file("IMG-DUPLICATE", Severity::Warning, &name, message).about(&first.id);
         }
         if self.character.picture(&id).is_some() {
             let message = "another file has the same number; not imported";
@@ -324,11 +328,12 @@ impl Converter<'_> {
         }
         if base.is_some() {
             let name = self.name(split, "annotation.json");
-            self.count(&name, "scenes", base_rows.len(), base_rows.len().min(kept));
+            self.count(&name, Records::Scenes, base_rows.len(), base_rows.len().min(kept));
         }
         if full.is_some() {
             let name = self.name(split, &full_name);
-            self.count(&name, "scenes with reasoning", full_rows.len(), full_rows.len().min(kept));
+            let found = full_rows.len();
+            self.count(&name, Records::ScenesWithReasoning, found, found.min(kept));
             if split == Split::Train {
                 self.count_picture_questions(&name, &full_rows);
             }
@@ -341,8 +346,8 @@ impl Converter<'_> {
             turns().filter_map(|turn| turn[key].as_array()).map(Vec::len).sum()
         };
         for (key, what, kind) in [
-            ("qa_pairs", "picture questions", QuestionKind::Picture),
-            ("mcq_items", "picture multiple choice", QuestionKind::PictureChoice),
+            ("qa_pairs", Records::PictureQuestions, QuestionKind::Picture),
+            ("mcq_items", Records::PictureChoices, QuestionKind::PictureChoice),
         ] {
             let kept = self.character.questions.iter().filter(|q| q.kind == kind).count();
             self.count(name, what, in_file(key), kept);
@@ -400,7 +405,7 @@ impl Converter<'_> {
             self.character.scenes.push(scene);
         }
         let name = self.name(Split::Train, &name);
-        self.count(&name, "dialogue scenes", rows.len(), kept);
+        self.count(&name, Records::Dialogue, rows.len(), kept);
         if !dangling.is_empty() {
             let numbers: Vec<u64> = dangling.iter().filter_map(|id| id.parse().ok()).collect();
             let range = match (numbers.iter().min(), numbers.iter().max()) {
@@ -412,7 +417,8 @@ impl Converter<'_> {
                 dangling.len(),
                 rows.len()
             );
-            self.findings.file("REF-DANGLING", Severity::Warning, &name, message);
+            let detail = format!("{} / {}{range}", dangling.len(), rows.len());
+            self.findings.file("REF-DANGLING", Severity::Warning, &name, message).about(detail);
         }
         let repeated = self.character.scenes.iter().filter(|scene| {
             scene.origin.as_deref() == Some(PICTURE_SCENES) && scene.split == Split::Train
@@ -455,7 +461,8 @@ impl Converter<'_> {
             "machine" => Speaker::Character,
             other => {
                 let message = format!("unknown role “{other}”, taken as the character's");
-                self.findings.at("JSN-ROLE", Severity::Warning, &self.raw[file], path, message);
+                let raw = &self.raw[file];
+                self.findings.at("JSN-ROLE", Severity::Warning, raw, path, message).about(other);
                 Speaker::Character
             }
         };
@@ -504,7 +511,9 @@ impl Converter<'_> {
                 let raw = &self.raw[file];
                 if !raw.name.contains("_extension_") {
                     let message = format!("there is no picture “{reference}”");
-                    self.findings.at("REF-PICTURE", Severity::Error, raw, path, message);
+                    self.findings
+                        .at("REF-PICTURE", Severity::Error, raw, path, message)
+                        .about(&reference);
                 }
                 turn.missing_picture = Some(reference);
             }
@@ -583,7 +592,7 @@ impl Converter<'_> {
         if !is_valid {
             let key = question.answer_key.clone().unwrap_or_default();
             let message = format!("the answer key “{key}” is none of the options");
-            self.findings.at("JSN-ANSWERKEY", Severity::Error, raw, path, message);
+            self.findings.at("JSN-ANSWERKEY", Severity::Error, raw, path, message).about(key);
         }
         self.keep_rest(file, path, object, &mut question.extra);
         Some(question)
@@ -641,14 +650,15 @@ impl Converter<'_> {
                 continue;
             }
             let message = format!("no picture “{reference}” without a caption; kept as a prompt");
-            self.findings.at("REF-PICTURE", Severity::Error, &self.raw[file], &path, message);
+            let raw = &self.raw[file];
+            self.findings.at("REF-PICTURE", Severity::Error, raw, &path, message).about(&reference);
             keep(&mut extra, "image_id", reference.into());
             let id = format!("{}-instruction-{index:03}", split.as_str());
             let questions = Vec::new();
             self.character.prompts.push(PicturePrompt { id, split, text, questions, extra });
         }
         let name = self.name(split, &name);
-        self.count(&name, "picture captions", rows.len(), kept);
+        self.count(&name, Records::Captions, rows.len(), kept);
     }
 
     fn read_knowledge(&mut self) {
@@ -683,7 +693,7 @@ impl Converter<'_> {
             self.character.questions.push(question);
         }
         let name = self.name(Split::Train, &name);
-        self.count(&name, "knowledge questions", rows.len(), kept);
+        self.count(&name, Records::KnowledgeQuestions, rows.len(), kept);
     }
 
     /// `reasoning_steps`, or a misspelt key that can only mean it.
@@ -703,7 +713,8 @@ impl Converter<'_> {
         if let Some(key) = misspelt.cloned() {
             question.reasoning_steps = object.list(&key).iter().map(scalar).collect();
             let message = format!("“{key}” was read as “reasoning_steps”");
-            self.findings.at("JSN-KEY", Severity::Warning, &self.raw[file], path, message);
+            let raw = &self.raw[file];
+            self.findings.at("JSN-KEY", Severity::Warning, raw, path, message).about(&key);
             keep(&mut question.extra, "reasoning_key", key.into());
         }
     }
@@ -725,7 +736,7 @@ impl Converter<'_> {
             }
         }
         let name = self.name(Split::Train, &name);
-        self.count(&name, "knowledge multiple choice", rows.len(), kept);
+        self.count(&name, Records::KnowledgeChoices, rows.len(), kept);
     }
 
     fn read_prompts_without_answer(&mut self, word: &str, kind: QuestionKind) {
@@ -753,7 +764,11 @@ impl Converter<'_> {
         }
         let found = rows.len();
         let name = self.name(Split::Train, &name);
-        self.count(&name, &format!("{word} prompts, {usable} usable"), found, found);
+        let what = match kind {
+            QuestionKind::Memorization => Records::MemorizationPrompts,
+            _ => Records::PersonalityPrompts,
+        };
+        self.count(&name, what, found, found).usable = Some(usable);
     }
 
     fn read_profiles(&mut self) {
@@ -781,7 +796,7 @@ impl Converter<'_> {
                     let message = "differs from the train profile; kept beside it";
                     self.findings.file("LAY-DIFFERS", Severity::Warning, &name, message);
                 }
-                self.count(&name, "copy of the profile", 1, 1);
+                self.count(&name, Records::ProfileCopy, 1, 1);
             }
         }
     }
@@ -790,13 +805,15 @@ impl Converter<'_> {
         let name = self.name(Split::Train, file);
         let text = read_text(&self.place.train.join(file), &name, &mut self.findings);
         match &text {
-            None => self.findings.file("LAY-MISSING", Severity::Warning, &name, "no such profile"),
+            None => {
+                self.findings.file("LAY-MISSING", Severity::Warning, &name, "no such profile");
+            }
             Some(text) => {
                 if clean::has_preamble(text) {
                     let message = "begins with a sentence of the assistant that wrote it";
                     self.findings.add("TXT-PREAMBLE", Severity::Info, &name, Some(1), "", message);
                 }
-                self.count(&name, "profile", 1, 1);
+                self.count(&name, Records::Profile, 1, 1);
             }
         }
         text
@@ -847,13 +864,13 @@ impl Converter<'_> {
             rows.iter().filter_map(|(_, row)| row["vqa_questions"].as_array()).map(Vec::len).sum()
         };
         if let Some(found) = num_plain {
-            self.count(&name(&plain_file), "stage-2 prompts", found, found.min(kept));
+            self.count(&name(&plain_file), Records::Stage2Prompts, found, found.min(kept));
         }
         if let Some(found) = num_asked {
             let file = name(&asked_file);
-            self.count(&file, "stage-2 prompts", found, found.min(kept));
+            self.count(&file, Records::Stage2Prompts, found, found.min(kept));
             let kept = self.character.prompts[before..].iter().map(|p| p.questions.len()).sum();
-            self.count(&file, "stage-2 questions", questions(&asked), kept);
+            self.count(&file, Records::Stage2Questions, questions(&asked), kept);
             inspect::stage_two(&file, &folder, &asked, &mut self.findings);
         }
     }

@@ -154,6 +154,7 @@ impl Merger<'_> {
             line: None,
             place: place.into(),
             message: message.into(),
+            detail: String::new(),
         });
     }
 

@@ -34,7 +34,9 @@ use crate::files::random;
 use crate::library::Library;
 
 pub use export::{ExportReport, export};
-pub use report::{Action, CharacterImport, FileCount, ImportFinding, ImportReport, Severity};
+pub use report::{
+    Action, CODES, CharacterImport, FileCount, ImportFinding, ImportReport, Records, Severity,
+};
 
 /// File in an imported character's folder that remembers what the data set said.
 pub(crate) const RECORD_FILE: &str = "import.json";

@@ -22,7 +22,7 @@ impl Findings {
         line: Option<usize>,
         place: impl Into<String>,
         message: impl Into<String>,
-    ) {
+    ) -> &mut ImportFinding {
         self.0.push(ImportFinding {
             code: code.into(),
             severity,
@@ -30,7 +30,10 @@ impl Findings {
             line,
             place: place.into(),
             message: message.into(),
+            detail: String::new(),
         });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
     }
 
     /// A finding at a path of a JSON file.
@@ -41,8 +44,8 @@ impl Findings {
         file: &RawFile,
         path: &str,
         message: impl Into<String>,
-    ) {
-        self.add(code, severity, &file.name, file.line(path), path, message);
+    ) -> &mut ImportFinding {
+        self.add(code, severity, &file.name, file.line(path), path, message)
     }
 
     /// A finding about a whole file.
@@ -52,8 +55,8 @@ impl Findings {
         severity: Severity,
         file: &str,
         message: impl Into<String>,
-    ) {
-        self.add(code, severity, file, None, "", message);
+    ) -> &mut ImportFinding {
+        self.add(code, severity, file, None, "", message)
     }
 }
 
@@ -89,7 +92,7 @@ impl RawFile {
             }
             None => {
                 let message = format!("has no “{key}”");
-                findings.at("JSN-MISSING", Severity::Error, self, "$", message);
+                findings.at("JSN-MISSING", Severity::Error, self, "$", message).about(key);
                 &[]
             }
         }
@@ -102,7 +105,7 @@ pub(super) fn read_text(path: &Path, name: &str, findings: &mut Findings) -> Opt
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            findings.file("LAY-UNREADABLE", Severity::Error, name, error.to_string());
+            findings.file("LAY-UNREADABLE", Severity::Error, name, error.to_string()).about(error);
             return None;
         }
     };
@@ -143,8 +146,8 @@ pub(super) fn read_json(path: &Path, name: &str, findings: &mut Findings) -> Opt
             Some(file)
         }
         Err(error) => {
-            let message = format!("not valid JSON: {error}");
-            findings.add("JSN-SYNTAX", Severity::Error, name, Some(error.line()), "", message);
+            let (message, line) = (format!("not valid JSON: {error}"), Some(error.line()));
+            findings.add("JSN-SYNTAX", Severity::Error, name, line, "", message).about(error);
             None
         }
     }
@@ -167,8 +170,8 @@ pub(super) fn read_jsonl(
         match serde_json::from_str(line) {
             Ok(value) => rows.push((number, value)),
             Err(error) => {
-                let message = format!("not valid JSON: {error}");
-                findings.add("JSN-SYNTAX", Severity::Error, name, Some(number), "", message);
+                let (message, line) = (format!("not valid JSON: {error}"), Some(number));
+                findings.add("JSN-SYNTAX", Severity::Error, name, line, "", message).about(error);
             }
         }
     }

@@ -28,10 +28,102 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Codes that [`ImportFinding::code`] can be.
+pub const CODES: [&str; 88] = [
+    "CFG-USED",
+    "CNT-EXT",
+    "CNT-KQA",
+    "CNT-MCQ",
+    "CNT-TQ",
+    "CNT-VMCQ",
+    "CNT-VQA",
+    "DUP-EXT",
+    "DUP-KQA",
+    "DUP-LEAK",
+    "DUP-MCQ",
+    "EDIT-CONFLICT",
+    "EDIT-DELETED",
+    "EDIT-KEPT",
+    "ENC-BLANKLINE",
+    "ENC-BOM",
+    "ENC-CRLF",
+    "ENC-UTF8",
+    "GRP-ANSWER",
+    "GRP-CASE",
+    "GRP-CHARNAME",
+    "GRP-CHOICES",
+    "GRP-CONFLICT",
+    "GRP-DIFFERS",
+    "GRP-DUPPROMPT",
+    "GRP-NEG",
+    "GRP-REPEAT",
+    "GRP-YESNO",
+    "HEAD-DIFFERS",
+    "IMG-ALPHA",
+    "IMG-ALPHA-EDGE",
+    "IMG-BROKEN",
+    "IMG-DUPLICATE",
+    "IMG-FORMAT",
+    "IMG-LARGE",
+    "IMG-META",
+    "IMG-NAME",
+    "IMG-NONSQUARE",
+    "IMG-SMALL",
+    "JSN-ANSWERKEY",
+    "JSN-DUPKEY",
+    "JSN-EVIDENCE",
+    "JSN-EXTRAKEY",
+    "JSN-KEY",
+    "JSN-MISSING",
+    "JSN-OPTTYPE",
+    "JSN-QATYPE",
+    "JSN-ROLE",
+    "JSN-SYNTAX",
+    "JSN-TYPE",
+    "LAY-DERIVED",
+    "LAY-DIFFERS",
+    "LAY-DSSTORE",
+    "LAY-EXTRA",
+    "LAY-FULLPREFIX",
+    "LAY-MISSING",
+    "LAY-NOGRPO",
+    "LAY-NOMARK",
+    "LAY-NOTEST",
+    "LAY-PREFIX",
+    "LAY-SPACE",
+    "LAY-STRAY",
+    "LAY-TESTONLY",
+    "LAY-UNREADABLE",
+    "LNG-CJK",
+    "LNG-VI",
+    "REF-DANGLING",
+    "REF-EVIDENCE",
+    "REF-PATHBASE",
+    "REF-PICTURE",
+    "SCN-DIFFERS",
+    "SRC-GONE",
+    "STL-FULL",
+    "TXT-EMPTY",
+    "TXT-NEWLINE",
+    "TXT-PREAMBLE",
+    "TXT-TQ-BLOCKQUOTE",
+    "TXT-TQ-BOLD",
+    "TXT-TQ-EMPTY",
+    "TXT-TQ-ITALIC",
+    "TXT-TQ-META",
+    "TXT-TQ-NUMBERED",
+    "TXT-TQ-QUOTED",
+    "TXT-TQ-RATER_NOTE",
+    "TXT-TQ-REPEAT",
+    "TXT-TQ-RUBRIC",
+    "TXT-TQ-SUSPECT",
+    "TXT-WS",
+];
+
 /// One thing that was noticed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportFinding {
-    /// Short code such as `REF-DANGLING`.
+    /// One of [`CODES`].
     pub code: String,
     /// How much it matters.
     pub severity: Severity,
@@ -43,8 +135,18 @@ pub struct ImportFinding {
     /// Place inside the file: an id or a path such as `$.scenes[3]`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub place: String,
-    /// In words.
+    /// In English words.
     pub message: String,
+    /// What the code does not say: a name, a number, the system's reason. Part of the message, too.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl ImportFinding {
+    /// Says what the code does not.
+    pub(super) fn about(&mut self, detail: impl ToString) {
+        self.detail = detail.to_string();
+    }
 }
 
 impl fmt::Display for ImportFinding {
@@ -60,17 +162,78 @@ impl fmt::Display for ImportFinding {
     }
 }
 
+/// Kind of the records in a raw file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Records {
+    /// Pictures.
+    Pictures,
+    /// Scenes with pictures.
+    Scenes,
+    /// The same with reasoning and questions.
+    ScenesWithReasoning,
+    /// Questions about pictures.
+    PictureQuestions,
+    /// Multiple choice about pictures.
+    PictureChoices,
+    /// Scenes without pictures.
+    Dialogue,
+    /// Captions.
+    Captions,
+    /// Questions about the character.
+    KnowledgeQuestions,
+    /// Multiple choice about the character.
+    KnowledgeChoices,
+    /// Open prompts on what it remembers.
+    MemorizationPrompts,
+    /// Open prompts on how it behaves.
+    PersonalityPrompts,
+    /// The profile in the test folder.
+    ProfileCopy,
+    /// A profile.
+    Profile,
+    /// Picture prompts of stage 2.
+    Stage2Prompts,
+    /// Their questions.
+    Stage2Questions,
+}
+
+impl fmt::Display for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pictures => "pictures",
+            Self::Scenes => "scenes",
+            Self::ScenesWithReasoning => "scenes with reasoning",
+            Self::PictureQuestions => "picture questions",
+            Self::PictureChoices => "picture multiple choice",
+            Self::Dialogue => "dialogue scenes",
+            Self::Captions => "picture captions",
+            Self::KnowledgeQuestions => "knowledge questions",
+            Self::KnowledgeChoices => "knowledge multiple choice",
+            Self::MemorizationPrompts => "memorization prompts",
+            Self::PersonalityPrompts => "personality prompts",
+            Self::ProfileCopy => "copy of the profile",
+            Self::Profile => "profile",
+            Self::Stage2Prompts => "stage-2 prompts",
+            Self::Stage2Questions => "stage-2 questions",
+        })
+    }
+}
+
 /// Records of one raw file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileCount {
     /// File, relative to the data set.
     pub file: String,
     /// What its records are.
-    pub what: String,
+    pub what: Records,
     /// Records in the file.
     pub found: usize,
     /// Records that are in the character now.
     pub kept: usize,
+    /// Those among them that are good for something, where that is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usable: Option<usize>,
 }
 
 /// What happened to the character in the library.
@@ -154,6 +317,9 @@ impl fmt::Display for ImportReport {
                 write!(f, "  {:>5} {:<24} {}", count.kept, count.what, count.file)?;
                 if count.kept != count.found {
                     write!(f, "  ({} in the file)", count.found)?;
+                }
+                if let Some(usable) = count.usable {
+                    write!(f, "  ({usable} usable)")?;
                 }
                 writeln!(f)?;
             }

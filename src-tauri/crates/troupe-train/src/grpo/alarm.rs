@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::profile::WatchConfig;
-use crate::{error::TrainResult, record};
+use crate::{error::TrainResult, events::Remark, record};
 
 /// Relative fall of a measure that counts.
 const NOTABLE: f64 = 0.01;
@@ -105,15 +105,14 @@ impl Trials {
         kept.max_by(better).map(|t| t.epoch)
     }
 
-    /// Why the run should end now, in words, if it should.
-    pub fn alarm(&self, watch: &WatchConfig) -> Option<String> {
+    /// Why the run should end now, if it should.
+    pub fn alarm(&self, watch: &WatchConfig) -> Option<Remark> {
         let (base, last) = (self.all.first()?, self.all.last()?);
         let lost = -change(last.diversity, base.diversity);
         if watch.diversity_loss < 1. && lost > watch.diversity_loss {
-            return Some(format!(
-                "pictures of one prompt have lost {:.0} % of their diversity",
-                lost * 100.
-            ));
+            let percent = format!("{:.0}", lost * 100.);
+            let text = format!("pictures of one prompt have lost {percent} % of their diversity");
+            return Some(Remark::new("lost-diversity", text).with("percent", percent));
         }
         if watch.patience == 0 || self.all.len() <= watch.patience {
             return None;
@@ -125,10 +124,10 @@ impl Trials {
             return None;
         }
         let reward = recent.iter().map(|t| t.reward).collect::<Vec<_>>();
-        let mut watched = vec![("the reward on kept-back prompts".to_owned(), reward)];
+        let mut watched = vec![(None, reward)];
         for name in base.independent.keys() {
             let values = recent.iter().filter_map(|t| t.independent.get(name).copied()).collect();
-            watched.push((format!("{name}, which nothing is trained against,"), values));
+            watched.push((Some(name), values));
         }
         let fallen = |values: &[f64]| {
             values.len() == recent.len()
@@ -137,27 +136,41 @@ impl Trials {
         };
         let (name, _) = watched.into_iter().find(|(_, values)| fallen(values))?;
         let n = watch.patience;
-        Some(format!("{name} has fallen {n} times in a row while the reward rose"))
+        let fell = format!("has fallen {n} times in a row while the reward rose");
+        let remark = match name {
+            None => Remark::new("fallen-reward", format!("the reward on kept-back prompts {fell}")),
+            Some(name) => {
+                let text = format!("{name}, which nothing is trained against, {fell}");
+                Remark::new("fallen-measure", text).with("measure", name)
+            }
+        };
+        Some(remark.with("count", n))
     }
 
-    /// What became of the best against stage 1, in words.
-    pub fn verdict(&self, watch: &WatchConfig) -> Option<String> {
+    /// What became of the best against stage 1.
+    pub fn verdict(&self, watch: &WatchConfig) -> Option<Remark> {
         let (base, best) = (self.all.first()?, self.best(watch)?);
         if best == 0 {
-            return Some(
+            return Some(Remark::new(
+                "kept-stage1",
                 "No trial on kept-back prompts was better than stage 1 with every other measure \
-                 held: the character keeps drawing as before."
-                    .into(),
-            );
+                 held: the character keeps drawing as before.",
+            ));
         }
         let best = self.all.iter().find(|t| t.epoch == best)?;
         let error = base.reward_error.hypot(best.reward_error);
         let diff = best.reward - base.reward;
-        let sure = if diff > 2. * error { "" } else { ", which may be chance" };
-        Some(format!(
-            "Kept epoch {}: reward on kept-back prompts {:+.3} ± {error:.3} against stage 1{sure}.",
-            best.epoch, diff
-        ))
+        let (code, sure) = if diff > 2. * error {
+            ("kept-epoch", "")
+        } else {
+            ("kept-epoch-chance", ", which may be chance")
+        };
+        let (epoch, diff, error) = (best.epoch, format!("{diff:+.3}"), format!("{error:.3}"));
+        let text = format!(
+            "Kept epoch {epoch}: reward on kept-back prompts {diff} ± {error} against stage 1{sure}."
+        );
+        let remark = Remark::new(code, text).with("epoch", epoch);
+        Some(remark.with("difference", diff).with("error", error))
     }
 }
 
@@ -191,7 +204,7 @@ mod tests {
             trial(10, 0.7, 0.7, 0.6),
             trial(15, 0.8, 0.6, 0.7),
         ]);
-        assert!(gamed.alarm(&watch).is_some_and(|why| why.contains("shape")));
+        assert!(gamed.alarm(&watch).is_some_and(|why| why.text.contains("shape")));
         assert_eq!(gamed.best(&watch), Some(5));
         let honest = trials(&[
             trial(0, 0.5, 0.8, 0.),
@@ -212,12 +225,12 @@ mod tests {
             trial(10, 0.46, 0.8, 0.6),
             trial(15, 0.44, 0.8, 0.7),
         ]);
-        assert!(overfit.alarm(&watch).is_some_and(|why| why.contains("kept-back")));
+        assert!(overfit.alarm(&watch).is_some_and(|why| why.text.contains("kept-back")));
         assert_eq!(overfit.best(&watch), Some(0));
-        assert!(overfit.verdict(&watch).is_some_and(|text| text.contains("as before")));
+        assert!(overfit.verdict(&watch).is_some_and(|said| said.text.contains("as before")));
         let same = Trial { diversity: 0.3, ..trial(5, 0.6, 0.8, 0.5) };
         let collapsed = trials(&[trial(0, 0.5, 0.8, 0.), same]);
-        assert!(collapsed.alarm(&watch).is_some_and(|why| why.contains("diversity")));
+        assert!(collapsed.alarm(&watch).is_some_and(|why| why.text.contains("diversity")));
         assert_eq!(collapsed.best(&watch), Some(0));
     }
 

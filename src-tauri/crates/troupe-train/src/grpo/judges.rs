@@ -28,7 +28,10 @@ use super::{
         vqa::{Answerer, VqaScorer},
     },
 };
-use crate::error::{TrainError, TrainResult};
+use crate::{
+    error::{TrainError, TrainResult},
+    events::Remark,
+};
 
 /// Times at which the flow gap is taken.
 const GAP_TIMES: [f64; 2] = [0.85, 0.6];
@@ -151,8 +154,8 @@ pub struct Judges {
     distance: Rc<dyn Distance>,
     /// The band in force.
     pub band: SimilarityBand,
-    /// What stands in for what is missing, in words.
-    pub notes: Vec<String>,
+    /// What stands in for what is missing.
+    pub notes: Vec<Remark>,
 }
 
 /// Whether a base folder holds a scorer.
@@ -163,11 +166,11 @@ pub fn has_scorer(model_dir: &Path) -> TrainResult<bool> {
     Ok(ModelFiles::find(model_dir)?.source()?.shapes().contains_key(SCALE_TENSOR))
 }
 
-/// What stands in for judges that a base does not have, in words.
+/// What stands in for judges that a base does not have.
 ///
 /// # Errors
 /// When the folder is unusable, or the profile insists on a scorer that is not there.
-pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<String>> {
+pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<Remark>> {
     let (has, reward) = (has_scorer(model_dir)?, &profile.reward);
     let mut notes = Vec::new();
     if reward.alignment > 0. && reward.alignment_by == Alignment::Scorer && !has {
@@ -177,25 +180,35 @@ pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<Str
         });
     }
     if reward.alignment > 0. && (!has || reward.alignment_by == Alignment::Flow) {
-        notes.push(
+        notes.push(Remark::new(
+            "alignment-by-flow",
             "Alignment is judged by the frozen stage-1 model's own flow (no scorer is used): how \
-             much the text helps it to explain a picture."
-                .into(),
-        );
+             much the text helps it to explain a picture.",
+        ));
     }
     if !has {
-        notes.push("Likeness is judged by colours and layout: the base holds no scorer.".into());
+        notes.push(Remark::new(
+            "likeness-by-colours",
+            "Likeness is judged by colours and layout: the base holds no scorer.",
+        ));
     }
     if reward.diversity > 0. && !model_dir.join(super::rewards::perceptual::LPIPS_FILE).exists() {
-        notes.push(
-            "Diversity is judged by the same features: there is no lpips.safetensors.".into(),
-        );
+        notes.push(Remark::new(
+            "diversity-by-features",
+            "Diversity is judged by the same features: there is no lpips.safetensors.",
+        ));
     }
     if reward.vqa > 0. {
-        notes.push("Questions are answered by the frozen stage-1 model itself.".into());
+        notes.push(Remark::new(
+            "answers-by-stage1",
+            "Questions are answered by the frozen stage-1 model itself.",
+        ));
     }
     if reward.vqa > 0. && reward.vqa_form == VqaForm::Exact {
-        notes.push("Answers count by exact match, as the reference counts them.".into());
+        notes.push(Remark::new(
+            "answers-exact",
+            "Answers count by exact match, as the reference counts them.",
+        ));
     }
     Ok(notes)
 }

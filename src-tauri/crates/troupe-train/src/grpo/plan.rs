@@ -7,7 +7,7 @@ use troupe_character::Character;
 use troupe_model::config::ModelConfig;
 
 use super::{judges::stand_ins, profile::GrpoProfile, prompts::prompt_set};
-use crate::{checkpoint, error::TrainResult, estimate::seconds};
+use crate::{checkpoint, error::TrainResult, estimate::seconds, events::Remark};
 
 /// Seconds beside the epochs: loading, trials, the adapter. A guess.
 const SECONDS_BESIDE: f64 = 90.;
@@ -38,8 +38,8 @@ pub struct GrpoPlan {
     pub images_per_epoch: usize,
     /// Passes of the network per round, a backward pass counting twice.
     pub passes_per_epoch: f64,
-    /// What judges instead of what is missing, in words.
-    pub stand_ins: Vec<String>,
+    /// What judges instead of what is missing.
+    pub stand_ins: Vec<Remark>,
     /// Bytes of memory: a guess from the sizes of weights and passes, not measured.
     pub memory_bytes: usize,
     /// Bytes of disk: checkpoints and the adapter in run and character.
@@ -160,7 +160,7 @@ impl GrpoPlan {
             ),
             format!("{} epochs of {} pictures", self.epochs, self.images_per_epoch),
         ];
-        lines.extend(self.stand_ins.iter().cloned());
+        lines.extend(self.stand_ins.iter().map(|remark| remark.text.clone()));
         lines.push(format!(
             "perhaps {:.0} minutes on this machine when it is quiet, and {:.1} GB of memory: guesses \
              from its speed and from sizes; the time left is measured once the second epoch is done",

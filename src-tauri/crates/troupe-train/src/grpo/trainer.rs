@@ -28,7 +28,7 @@ use super::{
 use crate::{
     checkpoint,
     error::{TrainError, TrainResult},
-    events::{Control, EpochEvent, Outcome, RunPhase, Spread, TrainEvent, Watcher},
+    events::{Control, EpochEvent, Outcome, Remark, RunPhase, Spread, TrainEvent, Watcher},
     sft::{ADAPTER, BEST, CHECKPOINTS},
 };
 
@@ -109,10 +109,6 @@ pub fn run(job: &GrpoJob, watch: Watcher) -> TrainResult<Outcome> {
     Ok(outcome)
 }
 
-fn note(watch: Watcher, text: &str) {
-    watch(TrainEvent::Note { text: text.into() });
-}
-
 impl<'a> Run<'a> {
     fn prepare(job: &'a GrpoJob) -> TrainResult<Self> {
         let profile = &job.profile;
@@ -157,12 +153,17 @@ impl<'a> Run<'a> {
 
     fn tell_notes(&self, watch: Watcher) {
         if self.prompts.is_drafted {
-            note(watch, "Prompts were drafted from looks and expressions; edit prompts.jsonl.");
+            let text = "Prompts were drafted from looks and expressions; edit prompts.jsonl.";
+            watch(TrainEvent::Note(Remark::new("drafted-prompts", text)));
         }
-        self.judges.notes.iter().for_each(|text| note(watch, text));
-        let band = &self.judges.band;
-        let text = format!("Likeness may lie between {:.3} and {:.3}.", band.low, band.high);
-        note(watch, &text);
+        for remark in &self.judges.notes {
+            watch(TrainEvent::Note(remark.clone()));
+        }
+        let [low, high] =
+            [self.judges.band.low, self.judges.band.high].map(|bound| format!("{bound:.3}"));
+        let text = format!("Likeness may lie between {low} and {high}.");
+        let remark = Remark::new("likeness-band", text).with("low", low).with("high", high);
+        watch(TrainEvent::Note(remark));
     }
 
     fn resume(&mut self) -> TrainResult<()> {
@@ -231,7 +232,8 @@ impl<'a> Run<'a> {
         while self.epoch < self.job.profile.epochs {
             if let Some(why) = self.trials.alarm(settings) {
                 let epoch = self.epoch;
-                watch(TrainEvent::Alarm { epoch, text: format!("Ended early: {why}.") });
+                let text = format!("Ended early: {}.", why.text);
+                watch(TrainEvent::Alarm { epoch, why: Remark { text, ..why } });
                 break;
             }
             let event = self.train_epoch(watch)?;
@@ -452,8 +454,8 @@ impl<'a> Run<'a> {
         } else if let Some(average) = &self.average {
             self.student.swap(&average.tensors(self.optimiser.vars())?)?;
         }
-        if let Some(text) = self.trials.verdict(&self.job.profile.watch) {
-            note(watch, &text);
+        if let Some(remark) = self.trials.verdict(&self.job.profile.watch) {
+            watch(TrainEvent::Note(remark));
         }
         let config = AdapterConfig {
             peft_type: "LORA".into(),

@@ -248,7 +248,7 @@ impl Stage for Connecting<'_> {
             watch(TrainEvent::Sample { step, kind, prompt, text, file: None });
         }
         watch(TrainEvent::Validation { step, ce: Some(measured.loss), mse: None });
-        watch(TrainEvent::Note { text: format!("step {step}: {measured}") });
+        watch(TrainEvent::Note(format!("step {step}: {measured}").into()));
         Ok(())
     }
 }

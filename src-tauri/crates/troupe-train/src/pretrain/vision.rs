@@ -223,7 +223,7 @@ impl Stage for Vision<'_> {
 
     fn observe(&mut self, step: usize, watch: Watcher) -> TrainResult<()> {
         let measured = measure_on(&self.encoder, &mut self.held)?;
-        watch(TrainEvent::Note { text: format!("step {step}: {measured}") });
+        watch(TrainEvent::Note(format!("step {step}: {measured}").into()));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 import type { EpochItem } from "./EpochItem";
 import type { GroupItem } from "./GroupItem";
 import type { RefineNumbers } from "./RefineNumbers";
+import type { RemarkItem } from "./RemarkItem";
 import type { TrialItem } from "./TrialItem";
 
 /**
@@ -29,10 +30,10 @@ groups: Array<GroupItem>,
  */
 kept: number | null, 
 /**
- * Why it ended by itself, in words.
+ * Why it ended by itself.
  */
-alarm: string | null, 
+alarm: RemarkItem | null, 
 /**
- * What is worth knowing, in words.
+ * What is worth knowing.
  */
-notes: Array<string>, };
+notes: Array<RemarkItem>, };

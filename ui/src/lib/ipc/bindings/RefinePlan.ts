@@ -2,6 +2,7 @@
 import type { ApiError } from "./ApiError";
 import type { FindingItem } from "./FindingItem";
 import type { RefineNumbers } from "./RefineNumbers";
+import type { RemarkItem } from "./RemarkItem";
 
 /**
  * What refining would take.
@@ -60,6 +61,6 @@ memoryMb: number,
  */
 findings: Array<FindingItem>, 
 /**
- * What judges instead of what is missing, in words.
+ * What judges instead of what is missing.
  */
-standIns: Array<string>, };
+standIns: Array<RemarkItem>, };

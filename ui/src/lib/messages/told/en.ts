@@ -165,6 +165,27 @@ export const told = {
   'error.databaseDamaged.hint': 'Start Troupe again to begin a new one.',
   'error.databaseFailed': 'The chat database failed: {reason}.',
   'error.databaseFailed.hint': 'Is the disk full or write-protected? Check it and try again.',
+  'error.pictureKnown': 'The character has this picture already.',
+  'error.pictureKnown.hint': 'Choose another one.',
+  'error.workerEnded': 'The program that teaches and evaluates ended at once.',
+  'error.workerEnded.hint': 'The details say why. Mend it, then resume.',
+  'error.tooLittleMemory': 'This needs about {needed} GB of memory; this computer has {had} GB in all.',
+  'error.tooLittleMemory.hint':
+    'Lower pictures and text per step or the rank under Expert, or choose a smaller or quantised base.',
+  'error.tooLittleDisk': 'This needs about {needed} GB of disk; {had} GB are free where the data folder is.',
+  'error.tooLittleDisk.hint': 'Delete what you no longer need, then try again.',
+  'error.nothingToLearn': 'There is nothing to learn from.',
+  'error.nothingToLearn.hint': 'Add pictures or example dialogue that is not kept back.',
+  'error.badNumbers': 'A number cannot be used: {what}.',
+  'error.badNumbers.hint': 'Change it under Expert, or use the usual ones.',
+  'error.diverged': 'Learning went astray at step {step}: the loss became {loss}.',
+  'error.diverged.hint': 'Lower the learning rates under Expert and start anew.',
+  'error.computeFailed': 'A computation failed.',
+  'error.computeFailed.hint': 'Try again; the details say where.',
+  'error.otherEvaluation': 'The folder holds another evaluation.',
+  'error.otherEvaluation.hint': 'Begin a new one: numbers of the two cannot be mixed.',
+  'error.judgeSilent': 'The judge did not answer: {reason}.',
+  'error.judgeSilent.hint': 'Check its address and model name, and that it is running.',
 
   // What runs are doing, what they learn from, what judges them.
   'phase.loadingBase': 'loading the base model',
@@ -185,4 +206,25 @@ export const told = {
   'kind.picturePlain': 'pictures from captions',
   'kind.pictureScene': 'pictures from scenes',
   'kind.pictureThinking': 'pictures from scenes with reasoning',
+
+  // What is worth knowing about a run; one code of `events::REMARKS` each.
+  'remark.drafted-prompts': 'Prompts were drafted from looks and expressions; edit them before the next run.',
+  'remark.likeness-band': 'Likeness may lie between {low} and {high}.',
+  'remark.alignment-by-flow':
+    'Alignment is judged by the frozen stage-1 model’s own flow, without a scorer: how much the text helps it to explain a picture.',
+  'remark.likeness-by-colours': 'Likeness is judged by colours and layout: the base holds no scorer.',
+  'remark.diversity-by-features': 'Diversity is judged by the same features: there is no lpips.safetensors.',
+  'remark.answers-by-stage1': 'Questions are answered by the frozen stage-1 model itself.',
+  'remark.answers-exact': 'Answers count by exact match, as the reference counts them.',
+  'remark.lost-diversity': 'Pictures of one prompt have lost {percent} % of their diversity.',
+  'remark.fallen-reward':
+    'The reward on kept-back prompts has fallen {count} times in a row while the reward learned from rose.',
+  'remark.fallen-measure':
+    '“{measure}”, which nothing is trained against, has fallen {count} times in a row while the reward rose.',
+  'remark.kept-stage1':
+    'No trial on kept-back prompts was better than stage 1 with every other measure held: the character keeps drawing as before.',
+  'remark.kept-epoch':
+    'Kept epoch {epoch}: reward on kept-back prompts {difference} ± {error} against stage 1.',
+  'remark.kept-epoch-chance':
+    'Kept epoch {epoch}: reward on kept-back prompts {difference} ± {error} against stage 1, which may be chance.',
 } as const;
