@@ -94,6 +94,8 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         gallery::restore_gallery_pictures,
         gallery::open_picture_chat,
         gallery::save_pictures,
+        gallery::show_picture,
+        gallery::drag_picture,
         gallery::add_to_training,
         gallery::draw_picture,
         gallery::draw_again,

@@ -3,6 +3,7 @@
 
 mod commands;
 mod dialogs;
+mod outgoing;
 mod pictures;
 
 use std::{
@@ -41,6 +42,7 @@ fn run() -> Result<()> {
         Ok(count) => tracing::info!("{count} unfinished replies were closed"),
         Err(error) => tracing::warn!("unfinished replies could not be closed: {error}"),
     }
+    studio.discard_outgoing();
     if let Err(error) = studio.start_next_run() {
         tracing::warn!("the next run in the queue could not be started: {error}");
     }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use troupe_api::{
-    DrawingSink, ErrorCode, Studio,
+    DrawingSink, ErrorCause, ErrorCode, Studio,
     wire::{
         CharacterDraft, DrawPicture, DrawingEvent, ExpressionItem, GalleryFilter, GalleryItem,
         PictureUse,
@@ -131,6 +131,30 @@ fn copies_say_how_they_were_made_unless_told_not_to() {
     }
     let decoded = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().to_rgb8();
     assert_eq!(decoded(&with), decoded(&without));
+}
+
+#[test]
+fn other_programs_are_given_copies_and_the_person_is_shown_the_file() {
+    let scratch = Scratch::new();
+    let studio = scratch.studio();
+    let request =
+        DrawPicture { character_id: dot(&studio), prompt: "Dot".into(), ..Default::default() };
+    let id = items(&drawn(|sink| studio.draw_picture(request, sink).unwrap())).remove(0).id;
+    let own = studio.drawn_picture_file(&id).unwrap();
+    assert_eq!(studio.picture_to_show(&id, true).unwrap(), own);
+    let whole = studio.outgoing_copy(&id, true).unwrap();
+    assert!(whole != own && whole.is_absolute(), "whoever takes it must not take ours");
+    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&own).unwrap());
+    let bare = studio.picture_to_show(&id, false).unwrap();
+    let bytes = std::fs::read(&bare).unwrap();
+    assert!(bare != own && !bytes.windows(10).any(|w| w == b"parameters"));
+    let small = image::load_from_memory(&studio.thumbnail(&id, 16).unwrap()).unwrap();
+    assert_eq!((small.width(), small.height()), (16, 16));
+    studio.discard_outgoing();
+    assert!(own.is_file() && !bare.exists());
+    std::fs::remove_file(&own).unwrap();
+    let error = studio.picture_to_show(&id, true).unwrap_err();
+    assert_eq!(error.cause, Some(ErrorCause::PictureGone));
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Window {
         command.args(["--port", &port.to_string(), "--native-port", &native_port.to_string()]);
         command.env("TROUPE_HOME", scratch.home()).env("TROUPE_MODEL", model_dir);
         command.env("TROUPE_WORKER", program());
+        command.env("DBUS_SESSION_BUS_ADDRESS", "disabled:"); // no file manager of the person's opens
         if !answer.is_empty() {
             command.env("TROUPE_TEST_DIALOG", answer);
         }

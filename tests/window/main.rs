@@ -11,6 +11,7 @@ mod bench;
 mod chat;
 mod driver;
 mod evaluate;
+mod outgoing;
 mod refine;
 
 use driver::{Window, by};

@@ -1,6 +1,6 @@
 //! Commands of the gallery.
 
-use tauri::{AppHandle, ipc::Channel};
+use tauri::{AppHandle, WebviewWindow, ipc::Channel};
 use troupe_api::{
     ApiResult, DrawingSink,
     wire::{
@@ -10,7 +10,10 @@ use troupe_api::{
 };
 
 use super::Shared;
-use crate::dialogs;
+use crate::{dialogs, outgoing};
+
+/// Side of the picture that moves with the pointer, in pixels.
+const DRAGGED: u32 = 96;
 
 #[tauri::command(async)]
 pub(super) fn gallery_page(
@@ -64,6 +67,24 @@ pub(super) fn save_pictures(
     let Some(folder) = dialogs::pick_folder(&app) else { return Ok(None) };
     let files = studio.save_picture_copies(&ids, &folder, with_origin)?;
     Ok(Some(files.len() as u32))
+}
+
+/// Shows a picture's file in the file manager.
+#[tauri::command(async)]
+pub(super) fn show_picture(studio: Shared<'_>, id: &str, with_origin: bool) -> ApiResult<()> {
+    outgoing::show(&studio.picture_to_show(id, with_origin)?)
+}
+
+/// Begins to drag a picture's file to another program.
+#[tauri::command(async)]
+pub(super) fn drag_picture(
+    window: WebviewWindow,
+    studio: Shared<'_>,
+    id: &str,
+    with_origin: bool,
+) -> ApiResult<()> {
+    let image = studio.thumbnail(id, DRAGGED)?;
+    outgoing::drag(&window, studio.outgoing_copy(id, with_origin)?, image)
 }
 
 #[tauri::command(async)]

@@ -62,6 +62,7 @@ export const ids = {
   galleryDraw: 'gallery-draw',
   galleryAgain: 'gallery-again',
   galleryTrain: 'gallery-train',
+  pictureShow: 'picture-show',
   compareDialog: 'compare-dialog',
   compareSlider: 'compare-slider',
   sheetTab: 'sheet-tab',

@@ -65,6 +65,10 @@ pub enum ErrorCause {
     PictureTooLarge,
     /// The file of a drawn picture is gone.
     PictureGone,
+    /// No file manager shows the file `path`.
+    NoFileManager,
+    /// The system did not begin to drag.
+    NoDrag,
     /// No chat shows the picture.
     NoChatOfPicture,
     /// A picture of an exported chat cannot be read.

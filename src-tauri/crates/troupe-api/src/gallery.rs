@@ -8,7 +8,7 @@ use troupe_store::{Picture, PictureFilter, PictureKind, PictureOrder};
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
-    picture_file::without_texts,
+    picture_file::{encode_png, without_texts},
     wire::{
         AddedToTraining, ChatDetail, GalleryFilter, GalleryItem, GalleryOrder, GalleryPage,
         PictureUse,
@@ -223,6 +223,62 @@ impl Studio {
         Ok(files)
     }
 
+    /// A copy of a picture for another program to take. It lies in a folder of its own until
+    /// [`Studio::discard_outgoing`].
+    ///
+    /// # Errors
+    /// When the picture does not exist or the copy cannot be written.
+    pub fn outgoing_copy(&self, id: &str, with_origin: bool) -> ApiResult<PathBuf> {
+        let file = self.outgoing_dir().join(self.copy_name(id)?);
+        self.save_picture_copy(id, &file, with_origin)?;
+        Ok(file)
+    }
+
+    /// The file of a picture for the person to find: the studio's own, which says how the picture was
+    /// made, or a copy that does not.
+    ///
+    /// # Errors
+    /// When the picture does not exist or the copy cannot be written.
+    pub fn picture_to_show(&self, id: &str, with_origin: bool) -> ApiResult<PathBuf> {
+        if !with_origin {
+            return self.outgoing_copy(id, with_origin);
+        }
+        let file = self.store().picture(id)?.file;
+        self.picture_bytes(&file)?;
+        Ok(absolute(&self.pictures_dir().join(file)))
+    }
+
+    /// A picture made small, as PNG: what moves with the pointer while it is dragged.
+    ///
+    /// # Errors
+    /// When the picture does not exist or is damaged.
+    pub fn thumbnail(&self, id: &str, side: u32) -> ApiResult<Vec<u8>> {
+        let file = self.store().picture(id)?.file;
+        let image = image::load_from_memory(&self.picture_bytes(&file)?).map_err(|e| {
+            let path = self.pictures_dir().join(file);
+            let message = format!("a picture is damaged: {e} ({})", path.display());
+            let hint = "Draw it again: its prompt and seed are kept.";
+            ApiError::new(ErrorCode::Storage, message, hint)
+                .because(ErrorCause::PictureGone)
+                .with("path", path.display())
+        })?;
+        encode_png(&image.thumbnail(side, side).to_rgb8(), &[])
+    }
+
+    /// Removes the copies that other programs could take until now.
+    pub fn discard_outgoing(&self) {
+        let dir = self.outgoing_dir();
+        if dir.exists()
+            && let Err(error) = std::fs::remove_dir_all(&dir)
+        {
+            tracing::warn!("copies for other programs stay: {error} ({})", dir.display());
+        }
+    }
+
+    fn outgoing_dir(&self) -> PathBuf {
+        absolute(&self.home().join("outgoing"))
+    }
+
     /// Adds a drawn picture to the character's own, to be learned from.
     ///
     /// # Errors
@@ -239,6 +295,10 @@ impl Studio {
         }
         Ok(AddedToTraining { character: self.character(&character.id)?, picture_id, is_new })
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 /// Gives a new training picture the caption that its prompt allows; the prompt of a chat does not

@@ -20,3 +20,18 @@ export async function savePictures(app: App, ids: string[]): Promise<void> {
     if (count !== null) app.tell(t('gallerySaved', { count }));
   });
 }
+
+/** Shows the file of a picture in the file manager. */
+export async function showPicture(app: App, id: string): Promise<void> {
+  await app.attempt(async () => {
+    await app.client.showPicture(id, sharesOrigin());
+  });
+}
+
+/** Drags a picture to another program as a file; the page's own drag, which has none, gives way. */
+export function dragPicture(app: App, event: DragEvent, id: string): void {
+  event.preventDefault();
+  void app.attempt(async () => {
+    await app.client.dragPicture(id, sharesOrigin());
+  });
+}

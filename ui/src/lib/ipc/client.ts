@@ -151,6 +151,8 @@ export const client = {
   openPictureChat: (id: string) => call<ChatDetail>('open_picture_chat', { id }),
   savePictures: (ids: string[], withOrigin: boolean) =>
     call<number | null>('save_pictures', { ids, withOrigin }),
+  showPicture: (id: string, withOrigin: boolean) => call<null>('show_picture', { id, withOrigin }),
+  dragPicture: (id: string, withOrigin: boolean) => call<null>('drag_picture', { id, withOrigin }),
   addToTraining: (id: string) => call<AddedToTraining>('add_to_training', { id }),
   drawPicture: (request: DrawPicture, on: OnDrawingEvent) =>
     call<string>('draw_picture', { request, events: channel(on) }),

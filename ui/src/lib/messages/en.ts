@@ -214,6 +214,7 @@ export const en = {
   compareSlider: 'Slider',
   compareSide: 'Side by side',
   gallerySave: 'Save a copy…',
+  galleryShow: 'Show in folder',
   gallerySaved: '{count} saved',
   galleryRemoved: 'Removed from the gallery; chats keep their pictures',
   galleryDetails: 'Details of the picture',

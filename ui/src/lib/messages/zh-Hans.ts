@@ -211,6 +211,7 @@ export const zhHans: Catalogue = {
   compareSlider: '滑块',
   compareSide: '并排',
   gallerySave: '保存副本…',
+  galleryShow: '在文件夹中显示',
   gallerySaved: '已保存 {count} 张',
   galleryRemoved: '已从图库移除；聊天中的图片会保留',
   galleryDetails: '图片详情',

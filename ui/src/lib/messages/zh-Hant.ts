@@ -211,6 +211,7 @@ export const zhHant: Catalogue = {
   compareSlider: '滑桿',
   compareSide: '並排',
   gallerySave: '儲存副本…',
+  galleryShow: '在資料夾中顯示',
   gallerySaved: '已儲存 {count} 張',
   galleryRemoved: '已從圖庫移除；聊天中的圖片會保留',
   galleryDetails: '圖片詳情',
