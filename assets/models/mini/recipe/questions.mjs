@@ -19,12 +19,12 @@ const KINDS = {
   'Travel & Places': 'a vehicle or a place', Activities: 'a game or a festivity', Objects: 'a thing',
 };
 
-/** How an attribute is asked about: openly, and as a yes/no question about the value `%v`. */
+/** How an attribute is asked about: openly, and as a yes/no question about the value `%v`, `%a` with its article. */
 const ASKED = {
   'hair colour': { open: ['What colour is the hair?', "What is the person's hair colour?", 'Which colour is the hair?'], test: ['Is the hair %v?', 'Does the person have %v hair?'], state: 'a person with %v hair' },
   skin: { open: ['What skin colour does the person have?', 'How is the skin?'], test: ['Does the person have %v skin?', 'Is the skin %v?'], state: 'a person with %v skin' },
   'clothes colour': { open: ['What colour are the clothes?', 'Which colour does the person wear?'], test: ['Are the clothes %v?', 'Does the person wear %v clothes?'], state: 'a person in %v clothes' },
-  background: { open: ['What colour is the background?', 'Which colour is behind it?'], test: ['Is the background %v?', 'Is this on a %v background?'], state: 'a %v background' },
+  background: { open: ['What colour is the background?', 'Which colour is behind it?'], test: ['Is the background %v?', 'Is this on %a background?'], state: '%a background' },
   place: { open: ['Where is this?', 'What place is in the background?'], test: ['Is this %v?'], state: 'a picture %v' },
   expression: { open: ['What is the expression?', 'How does the person look?', 'What does the face show?'], test: ['Is the person %v?', 'Is this a person %v?'], state: 'a person %v' },
   hair: { open: ['What is on the head?', 'How is the hair cut?'], test: ['Does the person have %v?'], state: 'a person with %v' },
@@ -76,6 +76,28 @@ export function objectFacts({ name, group, ground, place }) {
   if (group !== 'People & Body' && group !== 'Smileys & Emotion') facts.person = 'no';
   if (place) facts.place = place; else facts.background = ground;
   return facts;
+}
+
+/** Names that a picture may be said to be of; whoever is asked for a caption is told one. */
+const NAMES = [
+  'Ada', 'Amir', 'Beatrix', 'Chidi', 'Dolores', 'Emil', 'Farah', 'Gus', 'Hana', 'Igor', 'Juniper', 'Kofi', 'Lin', 'Mateo', 'Nadia', 'Otto',
+  'Pepper', 'Quentin', 'Rosa', 'Sven', 'Tansy', 'Umar', 'Vera', 'Willow', 'Xenia', 'Yuki', 'Zadie', 'Captain Moss', 'Old Fennel', 'Doctor Plum',
+];
+/** What the studio asks when it drafts a caption, and what training asks of a scene's picture. */
+const DESCRIBED = ['Write a short caption for this picture of %n.', 'Write a short caption for this picture of %n.', 'Describe what this picture of %n shows.'];
+
+/** A caption that begins with a name: looks, expression and where it is, as far as they are certain. */
+function description(random, facts) {
+  const name = pick(random, NAMES);
+  const parts = [name];
+  if (facts.subject) parts.push(`, ${article(facts.subject)}`);
+  if (facts['hair colour']) parts.push(` with ${facts['hair colour']} hair`);
+  if (facts.glasses === 'yes') parts.push(facts['hair colour'] ? ' and glasses' : ' with glasses');
+  if (facts['clothes colour']) parts.push(`, in ${facts['clothes colour']} clothes`);
+  if (facts.expression) parts.push(`, ${facts.expression}`);
+  if (facts.place) parts.push(`, ${facts.place}`);
+  if (facts.background) parts.push(`, on ${article(facts.background)} background`);
+  return { about: 'description', kind: 'description', question: pick(random, DESCRIBED).replace('%n', name), answer: `${parts.join('')}.` };
 }
 
 const fill = (text, value) => text.replace('%v', value).replace('%a', article(value));
@@ -131,6 +153,7 @@ export function questions(random, facts, styleName, names, commoner = { glasses:
     ...open.slice(0, 3).map(([about, value]) => openQuestion(random, about, value)),
     ...closed.slice(0, 4).map(([about, value]) => yesNo(random, about, value, style, names)),
     ...shuffled(open).slice(0, 1).map(([about, value]) => choice(random, about, value, style, names)),
+    description(random, facts),
   ];
   return { questions: asked, statements };
 }

@@ -4,7 +4,8 @@
 //! tower that the language model sees through; the text side reads the understanding expert's
 //! token embeddings, which stay as they are.
 //!
-//! Source: SigLIP (arXiv:2303.15343), with mean pooling on both sides.
+//! Source: SigLIP (arXiv:2303.15343), with the mean of a text's tokens and, of a picture's patches, the
+//! mean or all of them side by side ([`PatchPooling`]) instead of a pooling head.
 //! Checkpoint prefixes: `vit_model.vision_model`, `scorer`.
 //! Shapes: b = pictures or texts, n = patches or tokens of all, w = tower width, h = model width,
 //! d = width of the common space.
@@ -41,6 +42,18 @@ pub const BIAS_TENSOR: &str = "scorer.logit_bias";
 /// The understanding expert's token embeddings.
 const EMBEDDING_TENSOR: &str = "language_model.model.embed_tokens.weight";
 
+/// How the features of a picture's patches become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatchPooling {
+    /// Their mean: where something is has to be told by the features themselves, which a small tower
+    /// learns slowly.
+    #[default]
+    Mean,
+    /// All of them side by side, so that the projection has weights of its own for every place.
+    Places,
+}
+
 /// Sizes of the text tower; its layers are shaped like the vision tower's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -51,11 +64,18 @@ pub struct ScorerConfig {
     pub projection_dim: usize,
     /// Tokens read of a text; the rest is cut off.
     pub max_tokens: usize,
+    /// What the picture's projection reads.
+    pub patch_pooling: PatchPooling,
 }
 
 impl Default for ScorerConfig {
     fn default() -> Self {
-        Self { num_hidden_layers: 3, projection_dim: 256, max_tokens: 64 }
+        Self {
+            num_hidden_layers: 3,
+            projection_dim: 256,
+            max_tokens: 64,
+            patch_pooling: PatchPooling::default(),
+        }
     }
 }
 
@@ -209,9 +229,20 @@ impl DualEncoder {
         let llm = &cfg.llm_config;
         let embedding = vb.get((llm.vocab_size, llm.hidden_size), EMBEDDING_TENSOR)?.detach();
         let scorer = vb.pp("scorer");
+        let pooled = match cfg.scorer_config.patch_pooling {
+            PatchPooling::Mean => w,
+            PatchPooling::Places => {
+                w * (cfg.vit_config.image_size / cfg.vit_config.patch_size).pow(2)
+            }
+        };
         let made = Self {
             tower: VisionTower::load(&cfg.vit_config, vb.pp("vit_model").pp("vision_model"))?,
-            picture_projection: load_linear(&scorer.pp("picture").pp("projection"), w, d, false)?,
+            picture_projection: load_linear(
+                &scorer.pp("picture").pp("projection"),
+                pooled,
+                d,
+                false,
+            )?,
             text: TextTower::load(&cfg, embedding, &scorer.pp("text"))?,
             logit_scale: scorer.get(1, "logit_scale")?,
             logit_bias: scorer.get(1, "logit_bias")?,
@@ -269,7 +300,14 @@ impl DualEncoder {
         let patches = Tensor::cat(&patches, 0)?; // (n, p·p·3)
         let ids = Tensor::new(ids, patches.device())?;
         let features = self.tower.forward(&patches, &ids, Some(&mask))?; // (n, w)
-        let pooled = features.reshape((pictures.len(), side * side, hidden_size))?.mean(1)?;
+        let pooled = match self.cfg.scorer_config.patch_pooling {
+            PatchPooling::Mean => {
+                features.reshape((pictures.len(), side * side, hidden_size))?.mean(1)?
+            }
+            PatchPooling::Places => {
+                features.reshape((pictures.len(), side * side * hidden_size))?
+            }
+        };
         unit(&self.picture_projection.forward(&pooled)?)
     }
 

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Questions shown as samples at every measurement.
-const SHOWN: usize = 6;
+const SHOWN: usize = 9;
 /// Pictures whose questions run together when measured.
 const MEASURE_BATCH: usize = 4;
 
@@ -104,11 +104,14 @@ pub struct AnswerMeasure {
 
 impl AnswerMeasure {
     fn add(&mut self, question: &Question, is_right: bool) {
+        if question.kind == QuestionKind::Description {
+            return;
+        }
         self.by_kind.entry(question.kind.label()).or_default().add(is_right);
         let by_attribute = match question.kind {
             QuestionKind::Open => &mut self.open_by_attribute,
             QuestionKind::YesNo => &mut self.yes_no_by_attribute,
-            QuestionKind::Choice => return,
+            QuestionKind::Choice | QuestionKind::Description => return,
         };
         by_attribute.entry(question.about.clone()).or_default().add(is_right);
     }

@@ -37,18 +37,18 @@ pub enum QuestionKind {
     YesNo,
     /// One of the values that the question lists.
     Choice,
+    /// A caption, which can be right in many words.
+    Description,
 }
 
 impl QuestionKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::YesNo, Self::Open, Self::Choice];
-
     /// Name shown to people.
     pub fn label(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::YesNo => "yes/no",
             Self::Choice => "choice",
+            Self::Description => "description",
         }
     }
 }

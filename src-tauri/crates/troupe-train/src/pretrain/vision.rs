@@ -1,11 +1,16 @@
 //! The vision tower and its text tower, from pictures with captions and statements.
 //!
 //! Both sides learn to agree where a text is true of a picture and to disagree elsewhere, each pair
-//! by itself through a sigmoid. Besides its own caption, every picture brings a few statements of its
-//! attributes, and a statement is true of every picture of the batch that has that attribute: small
-//! batches then tell more, and the tower is asked for what questions will ask. With one statement each,
-//! colours of hair and clothes were still guessed after 1670 steps: place and background alone tell the
-//! captions of a batch apart. That more statements mend it is not shown: 240 steps of six changed nothing.
+//! by itself through a sigmoid. Besides its own caption, every picture brings the statements of its
+//! attributes, and a statement is true of every picture of the batch that has that attribute.
+//!
+//! Place and background alone tell most captions of a batch apart, and of a statement the sigmoid
+//! learns first what kind of picture it is said of. So each statement also has to win against the
+//! other values of its attribute, through a softmax over those that the batch holds. Whether colours
+//! of hair and clothes are learned hangs on the picture's side, though: with the mean of its patches
+//! they were guessed after 500 steps as after 1900 without the softmax; with a projection that has
+//! weights for every place ([`PatchPooling::Places`](troupe_model::scorer::PatchPooling)) clothes were
+//! right in 72 % of 12 colours after 200.
 //!
 //! The text tower is a small transformer over the understanding expert's frozen token embeddings. Its
 //! alternative, pooled hidden states of a frozen middle layer, binds words as well, but costs a pass
@@ -31,7 +36,6 @@ use troupe_model::{
     scorer::{BIAS_TENSOR, DualEncoder, SCALE_TENSOR, SCORER_PREFIX},
     vit::Connector,
 };
-use troupe_nn::noise::{Noise, Stream};
 
 use super::{
     data::{Asked, PictureSet, read_questions},
@@ -57,9 +61,6 @@ const INITIAL_BIAS: f32 = -5.;
 const SCALAR_RATE: f64 = 10.;
 /// Captions that a picture's own has to be found among.
 const RETRIEVAL: usize = 100;
-/// Statements that a picture brings to a step.
-const STATEMENTS: usize = 6;
-
 /// Everything that determines a run of this stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -211,14 +212,16 @@ impl Stage for Vision<'_> {
             texts.push(self.encoder.tokens(self.pictures.caption(*index))?);
         }
         let asked: Vec<&Asked> = chosen.iter().map(|index| &self.asked[*index]).collect();
-        let statements = statements(&asked, seed, (step * batch) as u64);
+        let statements = statements(&asked);
         for (_, statement) in &statements {
             texts.push(self.encoder.tokens(statement)?);
         }
         let pictures = self.encoder.picture_vectors(&pixels)?;
         let logits = self.encoder.logits(&pictures, &self.encoder.text_vectors(&texts)?)?;
         let truth = truth(&asked, &statements, logits.device())?;
-        Ok(StepLoss { loss: sigmoid_loss(&logits, &truth)?, is_text: false })
+        let of_statements = logits.narrow(1, asked.len(), statements.len())?;
+        let values = value_loss(&of_statements, &asked, &statements)?;
+        Ok(StepLoss { loss: (sigmoid_loss(&logits, &truth)? + values)?, is_text: false })
     }
 
     fn observe(&mut self, step: usize, watch: Watcher) -> TrainResult<()> {
@@ -228,15 +231,10 @@ impl Stage for Vision<'_> {
     }
 }
 
-/// Up to [`STATEMENTS`] of every picture, each different text once: (attribute, statement).
-fn statements(asked: &[&Asked], seed: u64, key: u64) -> Vec<(String, String)> {
-    let mut chosen = BTreeSet::new();
-    for (slot, asked) in asked.iter().enumerate() {
-        let mut of_picture: Vec<_> = asked.statements.iter().collect();
-        Noise::new(seed, Stream::Tokens, key + slot as u64).shuffle(&mut of_picture);
-        chosen.extend(of_picture.into_iter().take(STATEMENTS).map(|(a, s)| (a.clone(), s.clone())));
-    }
-    chosen.into_iter().collect()
+/// What is true of any of the pictures, each different text once: (attribute, statement), in order.
+fn statements(asked: &[&Asked]) -> Vec<(String, String)> {
+    let all: BTreeSet<_> = asked.iter().flat_map(|asked| &asked.statements).collect();
+    all.into_iter().map(|(about, statement)| (about.clone(), statement.clone())).collect()
 }
 
 /// Signs (b, b + statements): +1 where a text is true of a picture, −1 elsewhere. The first b texts
@@ -261,6 +259,38 @@ fn sigmoid_loss(logits: &Tensor, signs: &Tensor) -> Result<Tensor> {
     // ln(1 + eˣ) without overflow.
     let softplus = (wrong.relu()? + (wrong.abs()?.neg()?.exp()? + 1.)?.log()?)?;
     softplus.sum_all()? / logits.dim(0)? as f64
+}
+
+/// Sum over attributes of the mean cross-entropy of the true statement among those of its attribute.
+/// `logits` are (b, statements); an attribute with a single value in the batch has no loss.
+fn value_loss(
+    logits: &Tensor,
+    asked: &[&Asked],
+    statements: &[(String, String)],
+) -> Result<Tensor> {
+    let mut sum = Tensor::zeros((), DType::F32, logits.device())?;
+    let mut start = 0;
+    for values in statements.chunk_by(|a, b| a.0 == b.0) {
+        let about = &values[0].0;
+        let (mut rows, mut truth) = (Vec::new(), Vec::new());
+        for (row, asked) in asked.iter().enumerate() {
+            let value = asked.statements.get(about);
+            if let Some(value) = values.iter().position(|(_, text)| Some(text) == value) {
+                rows.push(row as u32);
+                truth.push(value as u32);
+            }
+        }
+        if values.len() > 1 {
+            let num = rows.len();
+            let rows = Tensor::from_vec(rows, num, logits.device())?;
+            let truth = Tensor::from_vec(truth, num, logits.device())?;
+            let of_attribute = logits.narrow(1, start, values.len())?.contiguous()?;
+            let of_attribute = of_attribute.index_select(&rows, 0)?;
+            sum = (sum + candle_nn::loss::cross_entropy(&of_attribute, &truth)?)?;
+        }
+        start += values.len();
+    }
+    Ok(sum)
 }
 
 fn measure_on(encoder: &DualEncoder, held: &mut HeldOut) -> TrainResult<VisionMeasure> {
@@ -335,6 +365,8 @@ pub(crate) fn needs_tower(dir: &Path) -> ModelError {
 
 #[cfg(test)]
 mod tests {
+    use troupe_nn::noise::{Noise, Stream};
+
     use super::*;
 
     #[test]
@@ -350,8 +382,20 @@ mod tests {
 
     #[test]
     fn gradients_reach_every_weight_of_both_towers() -> TrainResult<()> {
+        for pooling in ["mean", "places"] {
+            gradients_reach_every_weight(pooling)?;
+        }
+        Ok(())
+    }
+
+    fn gradients_reach_every_weight(pooling: &str) -> TrainResult<()> {
         let dir = tempfile::tempdir().expect("a scratch folder");
         troupe_testkit::write_tiny_model(dir.path());
+        let config = dir.path().join("config.json");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        value["scorer_config"]["patch_pooling"] = pooling.into();
+        std::fs::write(&config, value.to_string()).expect("writable");
         let (encoder, vars, _) = fresh(dir.path(), 3)?;
         let pixels: Vec<Tensor> = (1..4)
             .map(|seed| {
@@ -382,11 +426,29 @@ mod tests {
         };
         let all = [asked("red"), asked("blue"), asked("red")];
         let all: Vec<&Asked> = all.iter().collect();
-        let chosen = statements(&all, 1, 0);
+        let chosen = statements(&all);
         assert_eq!(chosen.len(), 2, "blue and red, each once");
         let signs = truth(&all, &chosen, &Device::Cpu)?.to_vec2::<f32>()?;
         assert_eq!(signs[0], [1., -1., -1., -1., 1.]);
         assert_eq!(signs[1], [-1., 1., -1., 1., -1.]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_statement_competes_with_the_values_of_its_attribute() -> Result<()> {
+        let asked = |facts: &[(&str, &str)]| Asked {
+            questions: Vec::new(),
+            statements: facts.iter().map(|(a, s)| ((*a).to_owned(), (*s).to_owned())).collect(),
+        };
+        let all =
+            [asked(&[("hair", "red"), ("hat", "none")]), asked(&[("hair", "blue")]), asked(&[])];
+        let all: Vec<&Asked> = all.iter().collect();
+        let statements = statements(&all); // hair blue, hair red, hat none
+        let logits = Tensor::new(&[[1f32, 3., -9.], [0., 1., 9.], [5., -5., 9.]], &Device::Cpu)?;
+        // ln(1 + e⁻²) for red by two, ln(1 + e¹) for blue against by one; one kind of hat says nothing.
+        let want = ((1. + (-2f32).exp()).ln() + (1. + 1f32.exp()).ln()) / 2.;
+        let got = value_loss(&logits, &all, &statements)?.to_scalar::<f32>()?;
+        assert!((got - want).abs() < 1e-6, "{got} {want}");
         Ok(())
     }
 }
