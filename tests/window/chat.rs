@@ -15,12 +15,7 @@ async fn replies_are_swiped_redrawn_branched_deleted_and_found_again() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");
     let window = Window::open(&scratch, &scratch.model_dir()).await;
-    window.choose(&id).await;
-    window.click(&by("nav-chat")).await;
-    window.write(&by("chat-input"), "Where does the lantern go?").await;
-    window.click(&by("chat-send")).await;
-    window.find(&last("message-picture")).await;
-    window.find(&by("chat-send")).await;
+    window.chat(&id, "Where does the lantern go?").await;
     let first = window.text(&last("message-text")).await;
 
     // A new version beside the first one.

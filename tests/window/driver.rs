@@ -129,6 +129,16 @@ impl Window {
         self.click(&format!("{}[data-id='{id}']", by("character-item"))).await;
     }
 
+    /// Says something to a character in a new chat, and waits for its answer and picture.
+    pub(crate) async fn chat(&self, id: &str, text: &str) {
+        self.choose(id).await;
+        self.click(&by("nav-chat")).await;
+        self.write(&by("chat-input"), text).await;
+        self.click(&by("chat-send")).await;
+        self.find(&by("message-picture")).await;
+        self.find(&by("chat-send")).await;
+    }
+
     /// Replaces the text of a field.
     pub(crate) async fn write(&self, selector: &str, text: &str) {
         let field = self.find(selector).await;

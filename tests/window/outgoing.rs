@@ -38,12 +38,7 @@ async fn a_picture_is_dragged_as_a_file_and_shown_in_its_folder() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");
     let window = Window::open(&scratch, &scratch.model_dir()).await;
-    window.choose(&id).await;
-    window.click(&by("nav-chat")).await;
-    window.write(&by("chat-input"), "Where does the lantern go?").await;
-    window.click(&by("chat-send")).await;
-    window.find(&by("message-picture")).await;
-    window.find(&by("chat-send")).await;
+    window.chat(&id, "Where does the lantern go?").await;
 
     let (x, y) = middle(&window, &by("message-picture")).await;
     move_to((x, y));

@@ -130,7 +130,7 @@ pub(crate) fn picture(
     format!("{}.", looks.join(", wearing "))
 }
 
-/// First exchanges of scenes that are learned from, the shortest of which say most in least room.
+/// The first exchanges of scenes that are learned from, as far as they are short.
 fn examples(scenes: &[Scene]) -> Vec<(&str, &str)> {
     let learned = scenes.iter().filter(|scene| scene.split == Split::Train);
     let first = learned.filter_map(|scene| match scene.turns.as_slice() {
@@ -367,18 +367,9 @@ mod tests {
 
     #[test]
     fn an_untaught_base_reads_a_conversation() {
-        let line = |role, text: &str| Turn {
-            role,
-            text: text.into(),
-            picture: None,
-            reasoning: None,
-            instruction: None,
-            missing_picture: None,
-            extra: Default::default(),
-        };
         let scene = |split, user: &str, reply: &str| Scene {
             split,
-            turns: vec![line(Speaker::User, user), line(Speaker::Character, reply)],
+            turns: vec![Turn::new(Speaker::User, user), Turn::new(Speaker::Character, reply)],
             ..Scene::default()
         };
         let mut dot = snail();

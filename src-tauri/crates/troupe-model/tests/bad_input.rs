@@ -77,7 +77,9 @@ fn a_file_cut_off_anywhere_is_named() {
         for file in [WEIGHTS, "ae.safetensors"] {
             let scratch = scratch();
             cut(&scratch.path().join(file), |all| keep.min(all - 1));
-            assert_names(&complaint(scratch.path()), &[file, "incomplete"]);
+            let said = complaint(scratch.path());
+            assert_names(&said, &[file, "incomplete"]);
+            assert_eq!(said.matches(file).count(), 1, "the path is told once: {said}");
         }
     }
     let scratch = scratch();

@@ -222,8 +222,8 @@ pub fn sequence_loss_sharing_starts(
     packed.run(network)
 }
 
-/// Reads texts, whose `texts` include start and end tokens, each into a context of its own; a start
-/// that several have in common is read once. `each` gets index and context in no certain order.
+/// Reads texts, which include start and end tokens, each into a context of its own; a start that
+/// several have in common is read once. `each` gets index and context in no certain order.
 ///
 /// # Errors
 /// When an id is not in the vocabulary, or `each` fails.

@@ -17,12 +17,18 @@ fn text(ids: &[u32], loss_from: Option<usize>) -> SequenceBlock {
     SequenceBlock::Text { ids: ids.to_vec(), loss_from }
 }
 
-#[test]
-fn losses_and_gradients_are_the_same() -> Result<()> {
+/// Configuration and weights of a golden case.
+fn tiny() -> (ModelConfig, Weights) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny-a");
     let config = ModelConfig::from_dir(&folder).expect("a configuration");
-    let special = config.special_tokens.expect("special tokens");
     let weights = Weights::new().file(&folder.join("model.safetensors")).expect("weights");
+    (config, weights)
+}
+
+#[test]
+fn losses_and_gradients_are_the_same() -> Result<()> {
+    let (config, weights) = tiny();
+    let special = config.special_tokens.expect("special tokens");
     let weights = Arc::new(weights.trainable(|name| {
         name.contains("layers.1.self_attn.q_proj.weight") && name.starts_with("language_model")
     }));
@@ -59,10 +65,8 @@ fn losses_and_gradients_are_the_same() -> Result<()> {
 
 #[test]
 fn contexts_go_on_alike() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/tiny-a");
-    let config = ModelConfig::from_dir(&folder).expect("a configuration");
+    let (config, weights) = tiny();
     let special = config.special_tokens.expect("special tokens");
-    let weights = Weights::new().file(&folder.join("model.safetensors")).expect("weights");
     let weights = Arc::new(weights);
     let network = Network::load(&config, &weights.builder(DType::F32, &Device::Cpu))?;
     let reader = Reader { network: &network, special };
