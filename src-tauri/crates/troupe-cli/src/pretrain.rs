@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use troupe_api::ApiError;
+use troupe_nn::precision::Products;
 use troupe_train::{
     error::TrainResult,
     events::{Control, Outcome, Watcher},
@@ -62,9 +63,18 @@ pub(crate) enum PretrainStage {
     Generation {
         #[command(flatten)]
         common: StageArguments,
-        /// Captions per step, each with two noise draws.
+        /// Captions per step.
         #[arg(long, default_value_t = PretrainJob::default().captions)]
         captions: usize,
+        /// Noise draws per caption; more of them share the reading of the caption.
+        #[arg(long, default_value_t = PretrainJob::default().draws)]
+        draws: usize,
+        /// With --measure: captions that are drawn and read.
+        #[arg(long, default_value_t = 200)]
+        prompts: usize,
+        /// With --measure: folder for a sheet of the pictures and the confusion tables.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
 }
 
@@ -136,10 +146,13 @@ impl PretrainStage {
                 let job = ConnectorJob { settings, pictures, questions, held_pictures };
                 pretrain::connector::run(&job, watch)
             }
-            Self::Generation { common, captions } => {
+            Self::Generation { common, captions, draws, .. } => {
                 let job = PretrainJob::default();
                 let settings = common.settings(model, job.settings.clone());
-                pretrain::run(&PretrainJob { settings, captions: *captions, ..job }, watch)
+                pretrain::run(
+                    &PretrainJob { settings, captions: *captions, draws: *draws, ..job },
+                    watch,
+                )
             }
         }
     }
@@ -156,9 +169,12 @@ impl PretrainStage {
                     .map_err(ApiError::from)?;
                 output.result(&measured, || measured.to_string());
             }
-            Self::Generation { .. } => anyhow::bail!(
-                "the generation stage is measured by `troupe eval`, not with --measure"
-            ),
+            Self::Generation { prompts, report, .. } => {
+                let report = report.as_deref();
+                let measured = pretrain::following::measure(model, held, *prompts, report)
+                    .map_err(ApiError::from)?;
+                output.result(&measured, || measured.to_string());
+            }
         }
         Ok(())
     }
@@ -175,6 +191,7 @@ pub(crate) fn pretrain(
         stage.measure(model, output)?;
         return Ok(ExitCode::SUCCESS);
     }
+    Products::Bf16.choose();
     let (interrupts, bar) = (interrupts()?, output.progress(0));
     let outcome = stage
         .run(model, &mut |event| {

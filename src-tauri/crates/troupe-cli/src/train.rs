@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use troupe_api::{ApiError, Studio};
+use troupe_nn::precision::Products;
 use troupe_train::{
     events::{Control, Outcome, TrainEvent},
     recipe::SftRecipe,
@@ -123,6 +124,7 @@ fn refine(
 
 /// Works on a run until it ends.
 fn work(run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
+    Products::Split.choose();
     let interrupts = interrupts()?;
     if !output.json {
         output.note(&format!("run folder: {}", run.display()));
@@ -252,6 +254,7 @@ pub(crate) fn worker(
     open: impl FnOnce() -> Result<Studio>,
 ) -> Result<ExitCode> {
     let run: PathBuf = run.to_path_buf();
+    Products::Split.choose();
     let worked = troupe_api::work(&run, &mut |_| Control::Continue)
         .inspect_err(|error| output.note(&format!("training failed: {error}")));
     // The next in the queue begins even when no window is open, and whatever became of this one.

@@ -1,16 +1,18 @@
-//! Matrix products over strided views.
+//! Matrix products over strided views, by the `gemm` crate or on a matrix unit where there is one.
 
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::tiles;
+
 /// A read-only matrix view.
 #[derive(Clone, Copy)]
 pub(crate) struct MatRef<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) data: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 /// Index just past the last element of a view.
@@ -49,10 +51,10 @@ impl<'a> MatRef<'a> {
 
 /// A matrix view that is written.
 pub(crate) struct MatMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
+    pub(crate) data: &'a mut [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
 }
 
 impl<'a> MatMut<'a> {
@@ -119,7 +121,7 @@ pub(crate) fn par_gemm_by_rows(
     w: &[f32],
     (o, i): (usize, usize),
 ) {
-    if a.rows < MIN_TRANSPOSED_ROWS {
+    if a.rows < MIN_TRANSPOSED_ROWS || tiles::chosen(a.rows, o, i).is_some() {
         par_gemm(out, keep, scale, a, MatRef::rows(w, 0, o, i, i).t());
     } else {
         let w = transposed(w, o, i);
@@ -135,6 +137,9 @@ fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Pa
     );
     if out.rows == 0 || out.columns == 0 {
         return;
+    }
+    if let Some(way) = tiles::chosen(out.rows, out.columns, a.columns) {
+        return tiles::product(way, out, keep, scale, a, b, threads);
     }
     let stride = |s: usize| s as isize;
     #[expect(unsafe_code, reason = "the gemm crate's interface takes raw pointers")]

@@ -7,6 +7,7 @@
 //! | [`mask`] | visibility of attention as rectangles |
 //! | [`noise`] | counter-based random numbers |
 //! | [`quant`] | weight-only quantised linear layers |
+//! | [`precision`] | how exact large products are |
 //! | [`rope`] | rotary tables |
 //! | [`threads`] | the pool of threads that all kernels share |
 //! | [`trial`] | a piece of work by whose duration a machine is known |
@@ -29,6 +30,9 @@
 //! | a few rows that need no gradient | three quantised products in one section, as decoding wants it |
 //! | queries that need no gradient, composed | their scores in turns, so that large pictures fit |
 //!
+//! How exact the large products among them are is chosen once for a process ([`precision`]): learning
+//! may round where the processor has a matrix unit, everything else computes in f32.
+//!
 //! "Needs no gradient" is candle's `track_op` of the tensors: true for a variable and for whatever was
 //! computed from one.
 //!
@@ -44,8 +48,11 @@ mod gemm;
 pub mod linear;
 pub mod mask;
 pub mod noise;
+pub mod precision;
 mod product;
 pub mod quant;
 pub mod rope;
 pub mod threads;
+#[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), path = "no_tiles.rs")]
+mod tiles;
 pub mod trial;

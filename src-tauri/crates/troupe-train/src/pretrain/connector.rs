@@ -76,7 +76,7 @@ pub struct Score {
 }
 
 impl Score {
-    fn add(&mut self, is_right: bool) {
+    pub(crate) fn add(&mut self, is_right: bool) {
         self.right += usize::from(is_right);
         self.asked += 1;
     }

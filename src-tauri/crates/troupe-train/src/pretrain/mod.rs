@@ -9,10 +9,12 @@
 //! The understanding expert stays as it is in all of them. Every stage has the same loop, in
 //! [`run`]: an exponential average of the weights is what is measured and exported, checkpoints hold
 //! everything that a run needs to go on as if never stopped. The connector needs a trained tower, so
-//! `vision` comes before `connector`; `generation` stands alone.
+//! `vision` comes before `connector`; `generation` stands alone. [`following`] measures what the first
+//! and the last have learned together: whether drawn pictures show what was asked.
 
 pub mod connector;
 pub mod data;
+pub mod following;
 pub mod generation;
 pub mod run;
 pub mod vision;

@@ -1,0 +1,27 @@
+//! How exact large products of f32 are.
+
+use crate::tiles;
+
+/// How large products of f32 are computed. Weights, sums and everything between products are f32
+/// in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// In f32: a term's relative error is below 2⁻²⁴.
+    Exact,
+    /// From two bf16 parts of every value: below 2⁻¹⁶, and two to three times as fast.
+    Split,
+    /// From values rounded to bf16, as mixed precision has it: below 2⁻⁸, and three to five times as
+    /// fast.
+    Bf16,
+}
+
+impl Products {
+    /// Computes so from now on, where the processor has a matrix unit; false, and no change, where
+    /// it has none.
+    ///
+    /// It holds for the whole process: one that learns says it once, at its start, and chats and
+    /// measurements stay exact.
+    pub fn choose(self) -> bool {
+        tiles::choose(self)
+    }
+}
