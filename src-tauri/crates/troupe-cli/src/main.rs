@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use troupe_api::{ApiError, Studio, StudioOptions};
+use troupe_model::runtime::{LoadOptions, Model, Precision};
 
 use crate::output::Output;
 
@@ -154,6 +155,15 @@ enum ModelAction {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Write a small copy of what a character has learned, for passing on.
+    #[command(after_help = "Example: troupe model compact adapters/run-1 --out small")]
+    Compact {
+        /// The adapter's folder.
+        adapter: PathBuf,
+        /// The new folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Write initial values of the weights that a model folder lacks.
     #[command(
         after_help = "Example: troupe model init my-model --out my-model/generation.safetensors"
@@ -258,6 +268,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Model { action: ModelAction::Quantize { folder, to, out } } => {
             quantize(&folder, to, &out, output)?;
         }
+        Command::Model { action: ModelAction::Compact { adapter, out } } => {
+            compact(open()?.model_dir(), &adapter, &out, output)?;
+        }
         Command::Model { action: ModelAction::Init { folder, out, seed } } => {
             let names = troupe_train::init::write_fresh_weights(&folder, &out, seed)
                 .map_err(ApiError::from)?;
@@ -331,6 +344,30 @@ fn quantize(
             megabytes(written.bytes_after),
             megabytes(written.bytes_before),
             types.join(", ")
+        )
+    });
+    Ok(())
+}
+
+fn compact(
+    model: &std::path::Path,
+    adapter: &std::path::Path,
+    out: &std::path::Path,
+    output: &Output,
+) -> Result<()> {
+    let options = LoadOptions { precision: Precision::F32, ..LoadOptions::default() };
+    let mut base = Model::load(model, &options).map_err(ApiError::from)?;
+    let written =
+        troupe_model::adapter::compact(&mut base, adapter, out).map_err(ApiError::from)?;
+    output.result(&written, || {
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        format!(
+            "{}: {:.1} MB (before {:.1} MB), {} differences to the base within {:.1} %",
+            out.display(),
+            megabytes(written.bytes_after),
+            megabytes(written.bytes_before),
+            written.num_differences,
+            100. * written.error
         )
     });
     Ok(())

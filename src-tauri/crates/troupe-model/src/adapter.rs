@@ -13,6 +13,8 @@
 //! | `target_modules`, `fan_in_fan_out` | not needed: the tensors tell their modules; all layers are `[out, in]` |
 //! | `peft_type` other than `LORA`; variants such as `use_dora`, `lora_bias`, `layer_replication` | refused |
 //!
+//! For passing on, [`compact`] writes a small form in blocks of few bits, which PEFT does not read.
+//!
 //! Updates of the token embedding are refused too, rather than left out. `tests/peft.rs` holds all this
 //! against adapters that PEFT wrote.
 
@@ -30,8 +32,10 @@ use crate::{
     unified::Network,
 };
 
+mod compact;
 mod patterns;
 
+pub use compact::{BlockFormat, Compacted, Packed, compact};
 pub use patterns::Patterns;
 
 /// File of the tensors.
@@ -94,6 +98,9 @@ pub struct AdapterConfig {
     /// Ours: settings of the run.
     #[serde(default)]
     pub settings: serde_json::Value,
+    /// Ours: tensors of the file that are blocks of few bits, by name ([`compact`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packed: BTreeMap<String, Packed>,
 }
 
 /// A list of names, a single one, or nothing.
@@ -244,6 +251,8 @@ pub struct Adapter {
     pub loras: BTreeMap<String, Lora>,
     /// Replaced weights by name.
     pub weights: BTreeMap<String, Tensor>,
+    /// What is added to weights, by name.
+    pub differences: BTreeMap<String, Tensor>,
     /// Hash of its tensors.
     pub hash: String,
 }
@@ -302,9 +311,14 @@ impl Adapter {
         tensors: HashMap<String, Tensor>,
         hash: String,
     ) -> ModelResult<Self> {
-        let (mut a, mut b, mut weights) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut a, mut b) = (BTreeMap::new(), BTreeMap::new());
+        let (mut weights, mut differences) = (BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
-            let tensor = tensor.to_dtype(DType::F32)?;
+            let packed = config.packed.get(&name);
+            let tensor = match packed {
+                Some(packed) => packed.unpack(&name, &tensor)?,
+                None => tensor.to_dtype(DType::F32)?,
+            };
             if !crate::weights::is_finite(&tensor)? {
                 return Err(ModelError::Adapter(format!(
                     "{name} holds values that are not finite; export or teach it again"
@@ -313,6 +327,9 @@ impl Adapter {
             match Part::of(name.strip_prefix(PEFT_PREFIX).unwrap_or(&name))? {
                 Part::A(module) => a.insert(module, tensor),
                 Part::B(module) => b.insert(module, tensor),
+                Part::Replacement(name) if packed.is_some_and(|packed| packed.is_difference) => {
+                    differences.insert(from_the_top(name), tensor)
+                }
                 Part::Replacement(name) => weights.insert(from_the_top(name), tensor),
             };
         }
@@ -328,10 +345,27 @@ impl Adapter {
         if let Some(module) = b.keys().next() {
             return Err(ModelError::Adapter(format!("{module} has lora_B but no lora_A")));
         }
-        Ok(Self { config, loras, weights, hash })
+        Ok(Self { config, loras, weights, differences, hash })
     }
 
-    /// Writes an adapter folder. Weights are stored in `dtype`, low-rank factors in f32.
+    /// Makes weights of the differences to those of `network`, which carries no adapter.
+    ///
+    /// # Errors
+    /// When a difference has another shape than its weight.
+    pub fn add_base(&mut self, network: &mut Network) -> ModelResult<()> {
+        let Self { weights, differences, .. } = self;
+        network.visit_linears(&mut |module, linear| {
+            let key = format!("{module}.weight");
+            if let Some(difference) = differences.remove(&key) {
+                let base = linear.dense_weight()?.to_dtype(DType::F32)?;
+                weights.insert(key, (base + difference)?);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Writes an adapter folder. Weights are stored in `dtype`, low-rank factors as they are.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -342,8 +376,6 @@ impl Adapter {
         weights: &BTreeMap<String, Tensor>,
         dtype: DType,
     ) -> ModelResult<()> {
-        let io = |source| ModelError::Io { what: "the adapter folder", source, path: dir.into() };
-        std::fs::create_dir_all(dir).map_err(io)?;
         let mut tensors: HashMap<String, Tensor> = HashMap::new();
         for (module, lora) in loras {
             tensors.insert(format!("{PEFT_PREFIX}{module}.lora_A.weight"), lora.a.contiguous()?);
@@ -352,31 +384,39 @@ impl Adapter {
         for (name, tensor) in weights {
             tensors.insert(format!("{PEFT_PREFIX}{name}"), tensor.to_dtype(dtype)?.contiguous()?);
         }
-        let config = &AdapterConfig {
+        let config = AdapterConfig {
             modules_to_save: modules_of(weights),
+            packed: BTreeMap::new(),
             ..with_ranks(config.clone(), loras)?
         };
-        // One entry only: the format keeps entries in no fixed order, and equal adapters should be
-        // equal files.
-        let origin = serde_json::json!({
-            "base_hash": config.base_hash,
-            "stage": config.stage,
-            "data_hash": config.data_hash,
-            "settings": config.settings,
-        });
-        let metadata = HashMap::from([("troupe".to_owned(), origin.to_string())]);
-        let temporary = dir.join(format!("{ADAPTER_FILE}.part"));
-        safetensors::serialize_to_file(&tensors, Some(metadata), &temporary).map_err(|e| {
-            ModelError::Malformed {
-                what: "the adapter",
-                reason: format!("it could not be written: {e}"),
-                path: temporary.clone(),
-            }
-        })?;
-        std::fs::rename(&temporary, dir.join(ADAPTER_FILE)).map_err(io)?;
-        let text = serde_json::to_string_pretty(config).unwrap_or_default();
-        std::fs::write(dir.join(ADAPTER_CONFIG), text).map_err(io)
+        write(dir, &config, &tensors)
     }
+}
+
+/// Writes the two files of an adapter folder.
+fn write(dir: &Path, config: &AdapterConfig, tensors: &HashMap<String, Tensor>) -> ModelResult<()> {
+    let io = |source| ModelError::Io { what: "the adapter folder", source, path: dir.into() };
+    std::fs::create_dir_all(dir).map_err(io)?;
+    // One entry only: the format keeps entries in no fixed order, and equal adapters should be
+    // equal files.
+    let origin = serde_json::json!({
+        "base_hash": config.base_hash,
+        "stage": config.stage,
+        "data_hash": config.data_hash,
+        "settings": config.settings,
+    });
+    let metadata = HashMap::from([("troupe".to_owned(), origin.to_string())]);
+    let temporary = dir.join(format!("{ADAPTER_FILE}.part"));
+    safetensors::serialize_to_file(tensors, Some(metadata), &temporary).map_err(|e| {
+        ModelError::Malformed {
+            what: "the adapter",
+            reason: format!("it could not be written: {e}"),
+            path: temporary.clone(),
+        }
+    })?;
+    std::fs::rename(&temporary, dir.join(ADAPTER_FILE)).map_err(io)?;
+    let text = serde_json::to_string_pretty(config).unwrap_or_default();
+    std::fs::write(dir.join(ADAPTER_CONFIG), text).map_err(io)
 }
 
 /// `config` with the ranks of `loras`, without which PEFT could not read them.
@@ -426,8 +466,8 @@ pub fn attach(
         let original = linear.clone();
         let keys = [format!("{module}.weight"), format!("{module}.bias")];
         let [weight, bias] = keys.each_ref().map(|key| adapter.weights.get(key));
-        let lora = adapter.loras.get(module);
-        if weight.is_none() && bias.is_none() && lora.is_none() {
+        let (lora, difference) = (adapter.loras.get(module), adapter.differences.get(&keys[0]));
+        if weight.is_none() && bias.is_none() && lora.is_none() && difference.is_none() {
             return Ok(());
         }
         let named = |e: candle_core::Error| candle_core::Error::Msg(format!("{module}: {e}"));
@@ -435,6 +475,10 @@ pub fn attach(
         if let Some(weight) = in_dtype(weight)? {
             let bias = linear.bias().cloned();
             linear.set_weight(weight, bias).map_err(named)?;
+        }
+        if let Some(difference) = in_dtype(difference)? {
+            let (weight, bias) = (linear.dense_weight()?.to_dtype(dtype)?, linear.bias().cloned());
+            linear.set_weight((weight + difference).map_err(named)?, bias)?;
         }
         if let Some(bias) = in_dtype(bias)? {
             linear.set_bias(bias).map_err(named)?;
@@ -444,7 +488,10 @@ pub fn attach(
             linear.attach(Lora { a, b, scale: lora.scale }).map_err(named)?;
             matched.insert(module.to_owned());
         }
-        matched.extend(keys.into_iter().filter(|key| adapter.weights.contains_key(key)));
+        let is_used = |key: &String| {
+            adapter.weights.contains_key(key) || adapter.differences.contains_key(key)
+        };
+        matched.extend(keys.into_iter().filter(is_used));
         replaced.linears.insert(module.to_owned(), original);
         Ok(())
     };
@@ -465,7 +512,7 @@ pub fn attach(
         detach(network, replaced)?;
         return Err(ModelError::Adapter(error.to_string()));
     }
-    let keys = adapter.loras.keys().chain(adapter.weights.keys());
+    let keys = adapter.loras.keys().chain(adapter.weights.keys()).chain(adapter.differences.keys());
     let unmatched: Vec<String> = keys.filter(|key| !matched.contains(*key)).cloned().collect();
     if matched.is_empty() {
         return Err(ModelError::Adapter(format!(

@@ -11,14 +11,14 @@ use std::{
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use troupe_model::{
-    adapter::{Adapter, AdapterConfig},
+    adapter::{ADAPTER_CONFIG, Adapter, AdapterConfig, compact},
     context::{Context, FlowQuery},
     runtime::{DeviceChoice, LoadOptions, Model, Precision},
     tokens::TextRole,
     unified::LatentInput,
 };
 use troupe_nn::{
-    linear::Lora,
+    linear::{Linear, Lora},
     noise::{Noise, Stream},
 };
 use troupe_testkit::BagelShape;
@@ -124,4 +124,69 @@ fn adapters_come_go_and_merge_without_loading_the_base_again() {
     assert!(error.contains("none of its 2 tensors"), "{error}");
     assert!(error.contains("transformer.layers.1"), "{error}");
     assert_eq!(outputs(&model), base);
+}
+
+#[test]
+fn the_small_form_of_an_adapter_does_what_the_whole_one_does() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    BagelShape::default().write(&at("base"));
+    let mut model = Model::load(&at("base"), &OPTIONS).unwrap();
+    let base = outputs(&model);
+    // Low-rank updates, and weights of the generation expert that differ a little from the base's.
+    write_adapter(&at("loras"), 10, "language_model.model", model.base_hash());
+    let adapter = Adapter::load(&at("loras"), &Device::Cpu).unwrap();
+    let mut weights = BTreeMap::new();
+    let mut changed = |module: &str, linear: &mut Linear| {
+        if module.contains("self_attn.o_proj_moe_gen") {
+            let (weight, step) = (linear.dense_weight()?, weights.len() as u64);
+            let change = (noise(weight.dims(), 40 + step) * 0.02)?;
+            weights.insert(format!("{module}.weight"), (weight + change)?);
+        }
+        Ok(())
+    };
+    model.network_mut().visit_linears(&mut changed).unwrap();
+    assert!(!weights.is_empty());
+    Adapter::save(&at("whole"), &adapter.config, &adapter.loras, &weights, DType::F32).unwrap();
+    let written = compact(&mut model, &at("whole"), &at("small")).unwrap();
+    assert_eq!(written.num_differences, weights.len());
+    assert!(written.error > 0.01 && written.error < 0.12, "{}", written.error);
+    assert!(written.bytes_after * 3 < written.bytes_before, "{written:?}");
+
+    model.attach(&at("whole")).unwrap();
+    let whole = outputs(&model);
+    let info = model.attach(&at("small")).unwrap();
+    assert_eq!((info.matched.matched.len(), info.matched.other_base), (2 + weights.len(), false));
+    assert!(info.matched.unmatched.is_empty());
+    let (missed, changed) = (furthest(&outputs(&model), &whole), furthest(&whole, &base));
+    assert!(missed < 0.1 * changed, "{missed} of {changed}");
+    model.detach().unwrap();
+    assert_eq!(outputs(&model), base, "the base is as it was");
+
+    // With the base's weights added, it is an ordinary adapter; made small again, it stays the same.
+    let mut restored = Adapter::load(&at("small"), &Device::Cpu).unwrap();
+    assert_eq!((restored.weights.len(), restored.differences.len()), (0, weights.len()));
+    restored.add_base(model.network_mut()).unwrap();
+    for (name, weight) in &weights {
+        let difference = (weight - &restored.weights[name]).unwrap().abs().unwrap();
+        assert!(difference.max_all().unwrap().to_scalar::<f32>().unwrap() < 0.02, "{name}");
+    }
+    compact(&mut model, &at("small"), &at("again")).unwrap();
+    let read = |name: &str| fs::read(at(name).join("adapter_model.safetensors")).unwrap();
+    assert!(read("again") == read("small"));
+
+    write_adapter(&at("other"), 10, "language_model.model", "another");
+    let error = compact(&mut model, &at("other"), &at("none")).unwrap_err().to_string();
+    assert!(error.contains("another base"), "{error}");
+    // A description of another shape than the bytes.
+    let file = at("small").join(ADAPTER_CONFIG);
+    let text = fs::read_to_string(&file).unwrap();
+    let mut description: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let packed = description["packed"].as_object_mut().unwrap();
+    let (name, entry) = packed.iter_mut().next().unwrap();
+    entry["shape"] = serde_json::json!([64, 64, 3]);
+    let name = name.clone();
+    fs::write(&file, description.to_string()).unwrap();
+    let error = model.attach(&at("small")).unwrap_err().to_string();
+    assert!(error.contains(&name) && error.contains("bytes"), "{error}");
 }

@@ -66,7 +66,7 @@ impl Student {
     ) -> TrainResult<Self> {
         let in_full = optim.lora_rank == 0;
         let (mut model, vars) = load_trainable(model_dir, move |n| in_full && is_trained(n))?;
-        let stage1 = Adapter::load(adapter_dir, &Device::Cpu)?;
+        let mut stage1 = Adapter::load(adapter_dir, &Device::Cpu)?;
         let made_for = &stage1.config.base_hash;
         if !made_for.is_empty() && made_for != model.base_hash() {
             return Err(TrainError::Malformed {
@@ -77,6 +77,7 @@ impl Student {
                 path: adapter_dir.to_path_buf(),
             });
         }
+        stage1.add_base(model.network_mut())?;
         let mut rest = stage1.clone();
         let mut own = Self { vars, first: HashMap::new(), stage1, lora_scale: None, model };
         if in_full {
