@@ -12,6 +12,9 @@ export function errorWords(error: ApiError): { message: string; hint: string } {
 
 /** What the studio said, where it tells an expert more than the words of the window do. */
 export function errorDetail(error: ApiError): string | null {
-  const isTechnical = ['model', 'storage', 'internal'].includes(error.code) || error.cause === 'badNumbers';
+  const isTechnical =
+    ['model', 'storage', 'internal'].includes(error.code) ||
+    error.cause === 'badNumbers' ||
+    error.cause === 'measureRefused';
   return error.cause !== null && isTechnical ? error.message : null;
 }

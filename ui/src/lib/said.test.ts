@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { findingWords } from './characters/findings';
 import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
+import { droppedWords } from './evaluate/words';
 import { remarkWords } from '../components/training/measures';
 import { setLanguage } from './messages/index.svelte';
 
@@ -36,6 +37,19 @@ describe('what the studio says', () => {
       '未參與訓練的「按形狀的相似度」連續下降 2 次，而獎勵在上升。',
     );
     expect(remarkWords({ code: '', text: 'From an older run.', values: {} })).toBe('From an older run.');
+  });
+
+  it('is said so for what model and measures refuse, with the reason beside it', () => {
+    setLanguage('zh-Hans');
+    const message = 'there is no stage “ppo”; there are base, sft and grpo';
+    const refused: ApiError = { ...error, code: 'badRequest', cause: 'measureRefused', message };
+    expect(errorWords(refused).message).toBe('无法按要求进行这次评测。');
+    expect(errorDetail(refused)).toBe(message);
+    const values = { field: 'vocab_size' };
+    const config: ApiError = { ...error, code: 'model', cause: 'modelConfig', values };
+    expect(errorWords(config).message).toBe('基础模型配置中的“vocab_size”有误。');
+    expect(droppedWords('rater_note')).toBe('写给评分者的说明');
+    expect(droppedWords('new')).toBe('new');
   });
 
   it('stays as it was where the window has no words for it', () => {

@@ -36,6 +36,7 @@ export const ids = {
   teachSteps: 'teach-steps',
   teachExpert: 'teach-expert',
   lossChart: 'loss-chart',
+  runNote: 'run-note',
   refineCard: 'refine-card',
   refineStart: 'refine-start',
   refineExpert: 'refine-expert',

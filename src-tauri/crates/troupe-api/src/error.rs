@@ -153,6 +153,14 @@ pub enum ErrorCause {
     ModelWeights,
     /// An adapter was taught on another base.
     ModelAdapter,
+    /// The field `field` of the base's configuration makes no sense.
+    ModelConfig,
+    /// The base's tokenizer has no token `token`.
+    ModelToken,
+    /// The model cannot do what was asked for.
+    ModelRefused,
+    /// An evaluation cannot be run as it was asked for.
+    MeasureRefused,
     /// `count` tokens, of which the model reads `limit`.
     PromptTooLong,
     /// The database was damaged; its file was kept as `path`.
@@ -307,7 +315,11 @@ impl From<ModelError> for ApiError {
             ModelError::Io { what: PICTURE, .. } | ModelError::Malformed { what: PICTURE, .. } => {
                 "Choose a PNG, JPEG or WebP file."
             }
-            ModelError::Io { .. } | ModelError::Malformed { .. } | ModelError::Weights(_) => {
+            ModelError::Io { .. }
+            | ModelError::Malformed { .. }
+            | ModelError::Weights(_)
+            | ModelError::Config { .. }
+            | ModelError::MissingToken { .. } => {
                 "Choose another model folder, or restore this one from a fresh copy."
             }
             ModelError::PromptTooLong { .. } => "Shorten the text or start a new chat.",
@@ -328,6 +340,13 @@ impl From<ModelError> for ApiError {
                 .with("count", num_tokens)
                 .with("limit", limit),
             ModelError::Adapter(_) => told.because(ErrorCause::ModelAdapter),
+            ModelError::Config { field, .. } => {
+                told.because(ErrorCause::ModelConfig).with("field", field)
+            }
+            ModelError::MissingToken { token, .. } => {
+                told.because(ErrorCause::ModelToken).with("token", token)
+            }
+            ModelError::Request(_) => told.because(ErrorCause::ModelRefused),
             ModelError::Compute { .. } => told.because(ErrorCause::ComputeFailed),
             _ => told,
         }
@@ -369,6 +388,7 @@ impl From<EvalError> for ApiError {
             EvalError::Judge { reason } => {
                 told.because(ErrorCause::JudgeSilent).with("reason", reason)
             }
+            EvalError::Request(_) => told.because(ErrorCause::MeasureRefused),
             _ => told,
         }
     }
@@ -459,6 +479,23 @@ impl From<TrainError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each of these reaches the window, which says it in its own language by its cause.
+    #[test]
+    fn what_model_and_measures_refuse_has_a_cause() {
+        let (field, reason) = ("vocab_size".to_owned(), "must be positive".to_owned());
+        let config = ApiError::from(ModelError::Config { field, reason });
+        assert_eq!(config.cause, Some(ErrorCause::ModelConfig));
+        assert_eq!(config.values["field"], "vocab_size");
+        let token = ModelError::MissingToken { token: "<|im_end|>".into(), role: "end" };
+        assert_eq!(ApiError::from(token).cause, Some(ErrorCause::ModelToken));
+        let refused = TrainError::from(ModelError::Request("no picture was asked for".into()));
+        let refused = ApiError::from(refused);
+        assert_eq!(refused.cause, Some(ErrorCause::ModelRefused));
+        assert_eq!(refused.message, "no picture was asked for");
+        let measured = ApiError::from(EvalError::Request("name a character".into()));
+        assert_eq!(measured.cause, Some(ErrorCause::MeasureRefused));
+    }
 
     #[test]
     fn an_error_survives_the_run_that_it_ended() {

@@ -550,6 +550,7 @@ impl Studio {
             validation: Vec::new(),
             samples: Vec::new(),
             phase: None,
+            notes: Vec::new(),
         };
         let events: Vec<TrainEvent> = events.into_iter().map(|e| e.event).collect();
         if let Job::Grpo(job) = &job {
@@ -633,6 +634,12 @@ fn add_event(detail: &mut RunDetail, event: TrainEvent) {
             detail.checkpoints.push(step as u32);
         }
         TrainEvent::Epoch(_) => detail.phase = None,
+        // Of stage 2 they are told with its trials; one without a code is a verdict on the losses,
+        // which windows give themselves.
+        TrainEvent::Note(remark) if detail.refining.is_none() && !remark.code.is_empty() => {
+            detail.notes.retain(|known| known.code != remark.code);
+            detail.notes.push((&remark).into());
+        }
         TrainEvent::Started { .. }
         | TrainEvent::Group { .. }
         | TrainEvent::Note(_)

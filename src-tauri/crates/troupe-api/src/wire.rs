@@ -655,3 +655,5 @@ pub struct RunDetail {
     /// What it is doing between steps.
     pub phase: Option<RunPhase>,
 }
+    /// What is worth knowing about a run of stage 1, the newest of each kind.
+    pub notes: Vec<RemarkItem>,

@@ -139,7 +139,10 @@ impl RunPhase {
 }
 
 /// Codes that [`Remark::code`] can be.
-pub const REMARKS: [&str; 13] = [
+pub const REMARKS: [&str; 16] = [
+    "ended-early",
+    "kept-step",
+    "copies-pictures",
     "drafted-prompts",
     "likeness-band",
     "alignment-by-flow",

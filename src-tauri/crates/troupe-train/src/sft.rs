@@ -42,7 +42,7 @@ use crate::{
     data::{Deck, DeckState, PictureSample, TextSample, TrainingData},
     error::{TrainError, TrainResult},
     estimate::recipe_samples,
-    events::{Control, Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
+    events::{Control, Outcome, Remark, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::{FrozenPrecision, Mode, SftRecipe},
     sequence::{
         FlowTarget, LossWeights, SequenceBlock, read_sharing_starts, sequence_loss,
@@ -401,7 +401,7 @@ impl<'a> Run<'a> {
         while self.step < recipe.num_steps {
             if self.observations.has_turned(recipe.patience) {
                 let text = "It no longer gets better at what it has not seen: ended early.";
-                watch(TrainEvent::Note(text.to_owned().into()));
+                watch(TrainEvent::Note(Remark::new("ended-early", text)));
                 break;
             }
             let measured = self.train_step()?;
@@ -666,6 +666,9 @@ impl<'a> Run<'a> {
         if let Some(text) = self.observations.verdict() {
             watch(TrainEvent::Note(text.into()));
         }
+        if let Some(remark) = self.observations.copying() {
+            watch(TrainEvent::Note(remark));
+        }
         Ok(())
     }
 
@@ -811,7 +814,7 @@ impl<'a> Run<'a> {
             let (tensors, _) = checkpoint::load_from::<usize>(&dir)?;
             self.set_weights(&tensors, &dir)?;
             let text = format!("Kept step {step}, the best at what it has not seen.");
-            watch(TrainEvent::Note(text.into()));
+            watch(TrainEvent::Note(Remark::new("kept-step", text).with("step", step)));
             return Ok(step);
         }
         self.use_average()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::TrainResult, record};
+use crate::{error::TrainResult, events::Remark, record};
 
 /// One validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -108,7 +108,6 @@ impl Observations {
 
     /// What the newest validation means, in words.
     pub fn verdict(&self) -> Option<String> {
-        let newest = self.all.last()?;
         let scores = self.scores();
         let progress = match scores.as_slice() {
             [] => {
@@ -130,13 +129,16 @@ impl Observations {
                 }
             }
         };
-        let copying = newest.copying.filter(Likeness::is_copy).map_or(String::new(), |l| {
-            format!(
-                " It starts to copy its pictures: a new one is {:.0} % like a learned one.",
-                l.drawn * 100.
-            )
-        });
-        Some(format!("{progress}{copying}"))
+        Some(progress)
+    }
+
+    /// That new pictures are copies of learned ones, where the newest validation says so.
+    pub fn copying(&self) -> Option<Remark> {
+        let likeness = self.all.last()?.copying.filter(Likeness::is_copy)?;
+        let percent = format!("{:.0}", likeness.drawn * 100.);
+        let text =
+            format!("It starts to copy its pictures: a new one is {percent} % like a learned one.");
+        Some(Remark::new("copies-pictures", text).with("percent", percent))
     }
 }
 
@@ -221,9 +223,9 @@ mod tests {
         let mut all = observations(&[(4., 1.), (2., 0.5)]);
         let copying = Some(Likeness { drawn: 0.99, natural: 0.6 });
         all.add(Observation { step: 20, ce: Some(1.), mse: Some(0.4), copying });
-        assert!(
-            all.verdict().is_some_and(|text| text.contains("copy its pictures: a new one is 99 %"))
-        );
+        let copying = all.copying().unwrap_or_default();
+        assert!(copying.text.contains("copy its pictures: a new one is 99 %"), "{copying:?}");
+        assert_eq!(copying.values["percent"], "99");
     }
 
     #[test]

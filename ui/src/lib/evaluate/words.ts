@@ -2,7 +2,7 @@
 import type { MaterialKind } from '../ipc/bindings/MaterialKind';
 import type { MaterialOwner } from '../ipc/bindings/MaterialOwner';
 import type { Key } from '../messages/en';
-import { t } from '../messages/index.svelte';
+import { keyOf, t } from '../messages/index.svelte';
 
 const kinds: Record<MaterialKind, Key> = {
   pictureScene: 'kindPictureScene',
@@ -24,6 +24,12 @@ const groups: Record<string, Key> = { human: 'groupHuman', animal: 'groupAnimal'
 export function groupWords(owner: Pick<MaterialOwner, 'group' | 'isRolescape'>): string {
   const key = groups[owner.group];
   return key ? t(key) : owner.group || (owner.isRolescape ? 'RoleScape-20' : '');
+}
+
+/** Why a line of a data set is not used as a question; a code that nobody translated stays as it is. */
+export function droppedWords(code: string): string {
+  const key = keyOf(`dropped.${code}`);
+  return key ? t(key) : code;
 }
 
 export type Piece = { text: string; isHit: boolean };

@@ -2,6 +2,7 @@
 import type { CurvePoint } from "./CurvePoint";
 import type { RecipeItem } from "./RecipeItem";
 import type { RefineDetail } from "./RefineDetail";
+import type { RemarkItem } from "./RemarkItem";
 import type { RunPhase } from "./RunPhase";
 import type { RunSummary } from "./RunSummary";
 import type { SampleItem } from "./SampleItem";
@@ -45,4 +46,8 @@ seed: number,
 /**
  * What it is doing between steps.
  */
-phase: RunPhase | null, };
+phase: RunPhase | null, 
+/**
+ * What is worth knowing about a run of stage 1, the newest of each kind.
+ */
+notes: Array<RemarkItem>, };

@@ -163,6 +163,14 @@ export const told = {
   'error.modelWeights.hint': 'Choose another model folder, or restore this one from a fresh copy.',
   'error.modelAdapter': 'What the character learned does not fit this base model.',
   'error.modelAdapter.hint': 'Teach the character again on this base model.',
+  'error.modelConfig': 'The base’s configuration makes no sense at “{field}”.',
+  'error.modelConfig.hint': 'Choose another model folder, or restore this one from a fresh copy.',
+  'error.modelToken': 'The base’s tokenizer lacks “{token}”.',
+  'error.modelToken.hint': 'Choose another model folder, or restore this one from a fresh copy.',
+  'error.modelRefused': 'The model cannot do this.',
+  'error.modelRefused.hint': 'Change the text, the size or the settings; the details say what is in the way.',
+  'error.measureRefused': 'This evaluation cannot be run as it was asked for.',
+  'error.measureRefused.hint': 'Choose other characters, stages or measures; the details say why.',
   'error.promptTooLong': 'This is {count} tokens long; the model reads at most {limit}.',
   'error.promptTooLong.hint': 'Shorten the text or start a new chat.',
   'error.databaseDamaged': 'The chat database was damaged. Its file was kept: {path}',
@@ -212,6 +220,9 @@ export const told = {
   'kind.pictureThinking': 'pictures from scenes with reasoning',
 
   // What is worth knowing about a run; one code of `events::REMARKS` each.
+  'remark.ended-early': 'It no longer got better at what it has not seen: ended early.',
+  'remark.kept-step': 'Kept step {step}, the best at what it has not seen.',
+  'remark.copies-pictures': 'It starts to copy its pictures: a new one is {percent} % like a learned one.',
   'remark.drafted-prompts': 'Prompts were drafted from looks and expressions; edit them before the next run.',
   'remark.likeness-band': 'Likeness may lie between {low} and {high}.',
   'remark.alignment-by-flow':
@@ -231,4 +242,11 @@ export const told = {
     'Kept epoch {epoch}: reward on kept-back prompts {difference} ± {error} against stage 1.',
   'remark.kept-epoch-chance':
     'Kept epoch {epoch}: reward on kept-back prompts {difference} ± {error} against stage 1, which may be chance.',
+
+  // Why a line of a data set is no question; one code of the importer each.
+  'dropped.meta': 'the words of the assistant that wrote the list',
+  'dropped.rater_note': 'a note for the rater',
+  'dropped.rubric': 'a scoring criterion',
+  'dropped.repeat': 'repeats an earlier one',
+  'dropped.empty': 'empty',
 } as const;

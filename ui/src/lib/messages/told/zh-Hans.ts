@@ -159,6 +159,14 @@ export const told = {
   'error.modelWeights.hint': '换一个模型文件夹，或用完整的副本恢复它。',
   'error.modelAdapter': '角色学到的内容与这个基础模型不符。',
   'error.modelAdapter.hint': '在这个基础模型上重新教一次。',
+  'error.modelConfig': '基础模型配置中的“{field}”有误。',
+  'error.modelConfig.hint': '选择其他模型文件夹，或用完好的副本恢复它。',
+  'error.modelToken': '基础模型的分词器缺少“{token}”。',
+  'error.modelToken.hint': '选择其他模型文件夹，或用完好的副本恢复它。',
+  'error.modelRefused': '模型无法完成这个请求。',
+  'error.modelRefused.hint': '更改文字、尺寸或设置；详情说明了原因。',
+  'error.measureRefused': '无法按要求进行这次评测。',
+  'error.measureRefused.hint': '选择其他角色、阶段或指标；详情说明了原因。',
   'error.promptTooLong': '共{count}个词元，模型最多读{limit}个。',
   'error.promptTooLong.hint': '缩短文字，或开始新的聊天。',
   'error.databaseDamaged': '聊天数据库已损坏。原文件保留在：{path}',
@@ -206,6 +214,9 @@ export const told = {
   'kind.pictureScene': '按场景绘图',
   'kind.pictureThinking': '按场景并带思考绘图',
 
+  'remark.ended-early': '在没见过的内容上不再进步：已提前结束。',
+  'remark.kept-step': '保留第 {step} 步，它在没见过的内容上最好。',
+  'remark.copies-pictures': '开始照抄图片：新画的一张与学过的一张有 {percent} % 相似。',
   'remark.drafted-prompts': '提示由外貌和表情起草；下次运行前可修改。',
   'remark.likeness-band': '相似度可在 {low} 与 {high} 之间。',
   'remark.alignment-by-flow':
@@ -221,4 +232,10 @@ export const told = {
   'remark.kept-epoch': '保留第 {epoch} 轮：保留提示上的奖励与阶段 1 相比 {difference} ± {error}。',
   'remark.kept-epoch-chance':
     '保留第 {epoch} 轮：保留提示上的奖励与阶段 1 相比 {difference} ± {error}，可能出于偶然。',
+
+  'dropped.meta': '写这份列表的助手自己的话',
+  'dropped.rater_note': '写给评分者的说明',
+  'dropped.rubric': '评分标准',
+  'dropped.repeat': '与前面的重复',
+  'dropped.empty': '空白',
 };

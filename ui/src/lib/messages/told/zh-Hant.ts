@@ -159,6 +159,14 @@ export const told = {
   'error.modelWeights.hint': '換一個模型資料夾，或用完整的副本還原它。',
   'error.modelAdapter': '角色學到的內容與這個基礎模型不符。',
   'error.modelAdapter.hint': '在這個基礎模型上重新教一次。',
+  'error.modelConfig': '基礎模型設定中的「{field}」有誤。',
+  'error.modelConfig.hint': '選擇其他模型資料夾，或用完好的副本還原它。',
+  'error.modelToken': '基礎模型的分詞器缺少「{token}」。',
+  'error.modelToken.hint': '選擇其他模型資料夾，或用完好的副本還原它。',
+  'error.modelRefused': '模型無法完成這個請求。',
+  'error.modelRefused.hint': '更改文字、尺寸或設定；詳情說明了原因。',
+  'error.measureRefused': '無法按要求進行這次評測。',
+  'error.measureRefused.hint': '選擇其他角色、階段或指標；詳情說明了原因。',
   'error.promptTooLong': '共{count}個詞元，模型最多讀{limit}個。',
   'error.promptTooLong.hint': '縮短文字，或開始新的聊天。',
   'error.databaseDamaged': '聊天資料庫已損毀。原檔案保留在：{path}',
@@ -206,6 +214,9 @@ export const told = {
   'kind.pictureScene': '按場景繪圖',
   'kind.pictureThinking': '按場景並帶思考繪圖',
 
+  'remark.ended-early': '在沒見過的內容上不再進步：已提前結束。',
+  'remark.kept-step': '保留第 {step} 步，它在沒見過的內容上最好。',
+  'remark.copies-pictures': '開始照抄圖片：新畫的一張與學過的一張有 {percent} % 相似。',
   'remark.drafted-prompts': '提示由外貌和表情起草；下次執行前可修改。',
   'remark.likeness-band': '相似度可在 {low} 與 {high} 之間。',
   'remark.alignment-by-flow':
@@ -221,4 +232,10 @@ export const told = {
   'remark.kept-epoch': '保留第 {epoch} 輪：保留提示上的獎勵與階段 1 相比 {difference} ± {error}。',
   'remark.kept-epoch-chance':
     '保留第 {epoch} 輪：保留提示上的獎勵與階段 1 相比 {difference} ± {error}，可能出於偶然。',
+
+  'dropped.meta': '寫這份清單的助手自己的話',
+  'dropped.rater_note': '寫給評分者的說明',
+  'dropped.rubric': '評分標準',
+  'dropped.repeat': '與前面的重複',
+  'dropped.empty': '空白',
 };
