@@ -1,4 +1,4 @@
-import { beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it, vi } from 'vitest';
 import { menu } from './menu';
 
 let details: HTMLDetailsElement;
@@ -28,4 +28,16 @@ it('closes on Escape and gives the focus back', () => {
   details.open = true;
   press('#out');
   expect(details.open).toBe(true);
+});
+
+it('listens only while it is open', () => {
+  const listens = vi.spyOn(document, 'addEventListener');
+  details.open = false;
+  const { destroy } = menu(details);
+  expect(listens).not.toHaveBeenCalled();
+  details.open = true;
+  details.dispatchEvent(new Event('toggle'));
+  press('#out');
+  expect(details.open).toBe(false);
+  destroy();
 });

@@ -8,12 +8,22 @@ export function menu(node: HTMLDetailsElement): { destroy: () => void } {
     node.open = false;
     node.querySelector('summary')?.focus();
   };
-  document.addEventListener('pointerdown', press);
-  document.addEventListener('keydown', key);
+  // Only while it is open: a long list has a menu in each row.
+  const listen = () => {
+    document.addEventListener('pointerdown', press);
+    document.addEventListener('keydown', key);
+  };
+  const rest = () => {
+    document.removeEventListener('pointerdown', press);
+    document.removeEventListener('keydown', key);
+  };
+  const toggled = () => (node.open ? listen() : rest());
+  node.addEventListener('toggle', toggled);
+  toggled();
   return {
     destroy() {
-      document.removeEventListener('pointerdown', press);
-      document.removeEventListener('keydown', key);
+      node.removeEventListener('toggle', toggled);
+      rest();
     },
   };
 }
