@@ -52,6 +52,8 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         list_chats,
         create_chat,
         get_chat,
+        get_messages,
+        pinned_messages,
         rename_chat,
         delete_chat,
         restore_chat,
@@ -258,6 +260,16 @@ fn create_chat(studio: Shared<'_>, character_id: &str) -> ApiResult<ChatDetail> 
 #[tauri::command(async)]
 fn get_chat(studio: Shared<'_>, chat_id: &str) -> ApiResult<ChatDetail> {
     studio.chat(chat_id)
+}
+
+#[tauri::command(async)]
+fn get_messages(studio: Shared<'_>, ids: Vec<String>) -> ApiResult<Vec<MessageItem>> {
+    studio.messages(&ids)
+}
+
+#[tauri::command(async)]
+fn pinned_messages(studio: Shared<'_>, chat_id: &str) -> ApiResult<Vec<MessageItem>> {
+    studio.pinned_messages(chat_id)
 }
 
 #[tauri::command(async)]

@@ -12,6 +12,7 @@ use troupe_api::{
         SamplingPreset, SendMessage,
     },
 };
+use troupe_store::{NewMessage, Store};
 use troupe_tests::{Scratch, reply, say};
 
 /// A character, a chat with it, and the studio that has both.
@@ -158,6 +159,51 @@ fn stopping_keeps_what_was_written() {
     assert_eq!(reply(&events).status, MessageStatus::Stopped);
     let events = say(&studio, &chat.chat.id, "And now?");
     assert_eq!(reply(&events).status, MessageStatus::Complete);
+}
+
+/// A chat of five hundred messages is told by its ids, its end, and what is asked for.
+#[test]
+fn a_long_chat_is_told_in_parts() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let chat_id = &chat.chat.id;
+    let ids: Vec<String> = {
+        let store = Store::open(&scratch.home().join("troupe.db")).unwrap();
+        let mut ids = vec![chat.thread[0].clone()];
+        for number in 1..500 {
+            let text = format!("number {number}");
+            let new = NewMessage::user(chat_id, ids.last().map(String::as_str), &text);
+            ids.push(store.add_message(&new).unwrap().id);
+        }
+        ids
+    };
+    let told = |detail: &ChatDetail| -> Vec<String> {
+        detail.messages.iter().map(|message| message.id.clone()).collect()
+    };
+    let detail = studio.chat(chat_id).unwrap();
+    assert_eq!(detail.thread, ids);
+    assert_eq!(told(&detail), ids[300..]);
+
+    // What an answer is about comes with what stands around it, each message once.
+    let around = studio.select_alternative(&ids[100]).unwrap();
+    assert_eq!(told(&around), [&ids[..200], &ids[300..]].concat());
+    assert_eq!(told(&studio.select_alternative(&ids[290]).unwrap()), ids[190..]);
+    let cut = studio.delete_message(&ids[250]).unwrap();
+    assert_eq!((cut.thread.len(), told(&cut)), (250, ids[50..250].to_vec()));
+    let back = studio.restore_message(&ids[250]).unwrap();
+    assert_eq!((&back.thread, told(&back).first()), (&ids, Some(&ids[150])));
+
+    let wanted = [ids[7].clone(), ids[3].clone()];
+    let texts: Vec<String> =
+        studio.messages(&wanted).unwrap().into_iter().map(|m| m.text).collect();
+    assert_eq!(texts, ["number 7", "number 3"]);
+    assert!(studio.messages(&["nobody".into()]).is_err());
+
+    studio.pin_message(&ids[9], true).unwrap();
+    studio.pin_message(&ids[4], true).unwrap();
+    let pinned: Vec<String> =
+        studio.pinned_messages(chat_id).unwrap().into_iter().map(|m| m.id).collect();
+    assert_eq!(pinned, [ids[4].as_str(), ids[9].as_str()]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Chats: sending, alternatives, branches, and one-off questions and drawings.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use image::RgbImage;
 use troupe_model::runtime::{
     DrawEvent, DrawRequest, Drawing, FlowSampling, ReplyRequest, TextSampling, Thinking,
 };
-use troupe_store::{Message, MessageState, NewMessage, Role};
+use troupe_store::{Message, MessageState, NewMessage, Role, Store};
 
 use crate::{
     Studio,
@@ -29,6 +29,8 @@ pub(crate) const MAX_REPLY_TOKENS: usize = 160;
 const TITLE: usize = 48;
 /// Longest side of an attached picture that is kept.
 const ATTACHED: u32 = 1024;
+/// Messages that are told at once of a long thread.
+const PAGE: usize = 200;
 /// Characters of a message in the tree.
 const SNIPPET: usize = 64;
 
@@ -167,55 +169,57 @@ impl Studio {
     /// # Errors
     /// When it does not exist.
     pub fn chat(&self, chat_id: &str) -> ApiResult<ChatDetail> {
-        let (chat, thread) = {
-            let store = self.store();
-            (store.chat(chat_id)?, store.thread(chat_id)?)
-        };
-        let messages = self.message_items(chat_id, thread)?;
-        Ok(ChatDetail { settings: settings(&chat), chat: summary(chat), messages })
+        self.chat_around(chat_id, None)
     }
 
-    /// Messages of one chat for the window, in a fixed number of queries.
-    fn message_items(&self, chat_id: &str, thread: Vec<Message>) -> ApiResult<Vec<MessageItem>> {
-        let (tree, pictures) = {
-            let store = self.store();
-            (store.tree(chat_id)?, store.chat_pictures(chat_id)?)
-        };
-        let mut siblings: HashMap<Option<String>, Vec<String>> = HashMap::new();
-        for message in tree {
-            siblings.entry(message.parent_id).or_default().push(message.id);
-        }
-        let pictures: HashMap<String, _> =
-            pictures.into_iter().map(|p| (p.id.clone(), p)).collect();
-        let item = |message: Message| MessageItem {
-            alternatives: siblings.get(&message.parent_id).cloned().unwrap_or_default(),
-            picture: message
-                .picture_id
-                .as_ref()
-                .and_then(|id| Some(self.drawn(pictures.get(id)?.clone()))),
-            is_user: message.role == Role::User,
-            status: status(message.state),
-            adapter_hash: message.adapter_hash,
-            base_hash: message.base_hash,
-            seed: message.seed.map(|s| s as f64),
-            created_ms: message.created_ms as f64,
-            is_pinned: message.pinned_ms.is_some(),
-            attachment: message.attachment,
-            parent_id: message.parent_id,
-            text: message.text,
-            id: message.id,
-        };
-        Ok(thread.into_iter().map(item).collect())
+    /// A chat with the end of its thread, and what stands around a message, or around the one before
+    /// it where the thread does without it.
+    fn chat_around(&self, chat_id: &str, message: Option<&Message>) -> ApiResult<ChatDetail> {
+        let store = self.store();
+        let chat = store.chat(chat_id)?;
+        let thread = store.thread_ids(chat_id)?;
+        let end = thread.len().saturating_sub(PAGE);
+        let place = |id: &str| thread.iter().position(|known| known == id);
+        let at = message.and_then(|m| place(&m.id).or_else(|| place(m.parent_id.as_ref()?)));
+        let around = at
+            .map_or(end..end, |at| at.saturating_sub(PAGE / 2).min(end)..(at + PAGE / 2).min(end));
+        let messages = thread[around].iter().chain(&thread[end..]);
+        let messages = messages
+            .map(|id| self.message_of(&store, store.message(id)?))
+            .collect::<ApiResult<_>>()?;
+        Ok(ChatDetail { settings: settings(&chat), chat: summary(chat), thread, messages })
+    }
+
+    /// Messages by their ids, in that order: more of a long thread.
+    ///
+    /// # Errors
+    /// When one does not exist.
+    pub fn messages(&self, ids: &[String]) -> ApiResult<Vec<MessageItem>> {
+        let store = self.store();
+        ids.iter().map(|id| self.message_of(&store, store.message(id)?)).collect()
+    }
+
+    /// Pinned messages of the thread that is shown, first message first.
+    ///
+    /// # Errors
+    /// When the chat does not exist.
+    pub fn pinned_messages(&self, chat_id: &str) -> ApiResult<Vec<MessageItem>> {
+        let store = self.store();
+        let pinned = store.pinned_in_thread(chat_id)?;
+        pinned.into_iter().map(|message| self.message_of(&store, message)).collect()
     }
 
     pub(crate) fn message_item(&self, message: Message) -> ApiResult<MessageItem> {
-        let store = self.store();
+        self.message_of(&self.store(), message)
+    }
+
+    fn message_of(&self, store: &Store, message: Message) -> ApiResult<MessageItem> {
         let picture = match &message.picture_id {
             Some(id) => Some(self.drawn(store.picture(id)?)),
             None => None,
         };
-        let alternatives = store.alternatives(&message.id)?.into_iter().map(|m| m.id).collect();
         Ok(MessageItem {
+            alternatives: store.alternatives(&message)?,
             is_user: message.role == Role::User,
             status: status(message.state),
             adapter_hash: message.adapter_hash,
@@ -227,7 +231,6 @@ impl Studio {
             parent_id: message.parent_id,
             text: message.text,
             id: message.id,
-            alternatives,
             picture,
         })
     }
@@ -273,14 +276,14 @@ impl Studio {
     fn after(
         &self,
         message_id: &str,
-        change: impl FnOnce(&troupe_store::Store) -> troupe_store::Result<()>,
+        change: impl FnOnce(&Store) -> troupe_store::Result<()>,
     ) -> ApiResult<ChatDetail> {
-        let chat_id = {
+        let message = {
             let store = self.store();
             change(&store)?;
-            store.message(message_id)?.chat_id
+            store.message(message_id)?
         };
-        self.chat(&chat_id)
+        self.chat_around(&message.chat_id, Some(&message))
     }
 
     /// Ends the shown thread in a message, so that what is said next branches off there.
@@ -460,7 +463,7 @@ impl Studio {
         let (user, reply) = {
             let store = self.store();
             let chat = store.chat(&request.chat_id)?;
-            let is_first = store.thread(&chat.id)?.iter().all(|m| m.role == Role::Character);
+            let is_first = !store.has_own_words(&chat.id)?;
             let parent = match &request.branch_of {
                 Some(id) => store.message(id)?.parent_id,
                 None => request.parent_id.or(chat.active_leaf),

@@ -356,14 +356,18 @@ pub struct MessageItem {
     pub attachment: Option<String>,
 }
 
-/// A chat with the thread that is shown.
+/// A chat with the thread that is shown. Of a long thread only a part is told at once; the rest
+/// comes by its ids.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct ChatDetail {
     /// The chat.
     pub chat: ChatSummary,
-    /// The thread, first message first.
+    /// Ids of the whole thread, first message first.
+    pub thread: Vec<String>,
+    /// The end of the thread, and what stands around the message that was asked about; in the
+    /// thread's order. A short thread is here as a whole.
     pub messages: Vec<MessageItem>,
     /// How it is led.
     pub settings: ChatSettings,
@@ -654,6 +658,6 @@ pub struct RunDetail {
     pub seed: f64,
     /// What it is doing between steps.
     pub phase: Option<RunPhase>,
-}
     /// What is worth knowing about a run of stage 1, the newest of each kind.
     pub notes: Vec<RemarkItem>,
+}

@@ -174,9 +174,9 @@ mod tests {
         assert_eq!(store.recover()?, 1);
         let thread = store.thread(&chat)?;
         assert_eq!(thread.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["Hi", "Woof!"]);
-        let alternatives = store.alternatives(&second)?;
+        let alternatives = store.alternatives(&store.message(&second)?)?;
         assert_eq!(alternatives.len(), 2);
-        store.select(&alternatives[0].id)?;
+        store.select(&alternatives[0])?;
         let thread = store.thread(&chat)?;
         assert_eq!((thread[1].text.as_str(), thread[1].state), ("Wo", MessageState::Stopped));
         assert_eq!(store.search("woof", None, 10)?.len(), 1);
@@ -217,10 +217,11 @@ mod tests {
         store.delete_message(&below)?;
         assert_eq!(texts()?, ["root", "gone"]);
         let last = add(Some(&gone), "last")?;
+        assert_eq!(store.thread_ids(&chat)?, [root.as_str(), &gone, &last]);
         std::thread::sleep(std::time::Duration::from_millis(2)); // times of deletion differ
         store.delete_message(&gone)?;
         assert_eq!(texts()?, ["root", "other"]);
-        assert_eq!(store.alternatives(&other)?.len(), 1);
+        assert_eq!(store.alternatives(&store.message(&other)?)?, [other.as_str()]);
         assert_eq!(store.tree(&chat)?.len(), 2);
         assert!(store.search("last", None, 9)?.is_empty());
         store.restore_message(&gone)?;
@@ -288,6 +289,16 @@ mod tests {
         let message = store.add_message(&NewMessage::user(&old, None, "Hi"))?.id;
         store.pin_message(&message, true)?;
         assert!(store.message(&message)?.pinned_ms.is_some());
+        let later = store.add_message(&NewMessage::user(&old, Some(&message), "later"))?.id;
+        store.pin_message(&later, true)?;
+        let beside = store.add_message(&NewMessage::user(&old, Some(&message), "beside"))?.id;
+        store.pin_message(&beside, true)?;
+        let pinned = || -> Result<Vec<String>> {
+            Ok(store.pinned_in_thread(&old)?.into_iter().map(|m| m.text).collect())
+        };
+        assert_eq!(pinned()?, ["Hi", "beside"]);
+        store.select(&later)?;
+        assert_eq!(pinned()?, ["Hi", "later"]);
         for (kind, prompt) in [("picture", "p"), ("text", "t"), ("text", "again")] {
             let (message_id, prompt) = (message.clone(), prompt.into());
             let settings = "{}".into();

@@ -1,5 +1,7 @@
 //! Messages of a chat, as a tree: alternatives are messages with the same parent.
 
+use std::collections::HashMap;
+
 use rusqlite::{Row, named_params};
 use serde::{Deserialize, Serialize};
 
@@ -181,8 +183,9 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn message(&self, id: &str) -> Result<Message> {
-        let sql = "SELECT * FROM messages WHERE id = ?1";
-        found("message", id, self.connection.query_row(sql, [id], read))
+        let mut statement =
+            self.connection.prepare_cached("SELECT * FROM messages WHERE id = ?1")?;
+        found("message", id, statement.query_row([id], read))
     }
 
     /// Sets text and state.
@@ -251,17 +254,71 @@ impl Store {
         }
     }
 
-    /// A message and its siblings, oldest first.
+    /// Ids of the thread that a chat shows, first message first: cheap where the texts are not.
     ///
     /// # Errors
-    /// When the message does not exist.
-    pub fn alternatives(&self, id: &str) -> Result<Vec<Message>> {
-        let message = self.message(id)?;
+    /// When the chat does not exist.
+    pub fn thread_ids(&self, chat_id: &str) -> Result<Vec<String>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT * FROM messages WHERE chat_id = ?1 AND parent_id IS ?2 AND deleted_ms IS NULL
+            "WITH RECURSIVE thread (id, parent_id, depth) AS (
+                 SELECT id, parent_id, 0 FROM messages WHERE id = ?1
+                 UNION ALL
+                 SELECT m.id, m.parent_id, t.depth + 1 FROM messages m JOIN thread t ON m.id = t.parent_id
+             )
+             SELECT id FROM thread ORDER BY depth DESC",
+        )?;
+        let rows = statement.query_map([self.chat(chat_id)?.active_leaf], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Messages that are pinned in the thread that a chat shows, first message first.
+    ///
+    /// # Errors
+    /// When the chat does not exist.
+    pub fn pinned_in_thread(&self, chat_id: &str) -> Result<Vec<Message>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM messages
+             WHERE chat_id = ?1 AND pinned_ms IS NOT NULL AND deleted_ms IS NULL",
+        )?;
+        let rows = statement.query_map([chat_id], read)?;
+        let mut pinned = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        if pinned.is_empty() {
+            return Ok(pinned); // nearly every chat: no need to walk its thread
+        }
+        let ids = self.thread_ids(chat_id)?;
+        let place: HashMap<&str, usize> =
+            ids.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
+        pinned.retain(|message| place.contains_key(message.id.as_str()));
+        pinned.sort_by_key(|message| place.get(message.id.as_str()).copied());
+        Ok(pinned)
+    }
+
+    /// Whether the person wrote something in the thread that a chat shows.
+    ///
+    /// # Errors
+    /// When the chat does not exist.
+    pub fn has_own_words(&self, chat_id: &str) -> Result<bool> {
+        let mut statement = self.connection.prepare_cached(
+            "WITH RECURSIVE thread (parent_id, role) AS (
+                 SELECT parent_id, role FROM messages WHERE id = ?1
+                 UNION ALL
+                 SELECT m.parent_id, m.role FROM messages m JOIN thread t ON m.id = t.parent_id
+             )
+             SELECT 1 FROM thread WHERE role = 'user' LIMIT 1",
+        )?;
+        Ok(statement.exists([self.chat(chat_id)?.active_leaf])?)
+    }
+
+    /// Ids of a message and its siblings, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn alternatives(&self, message: &Message) -> Result<Vec<String>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM messages WHERE chat_id = ?1 AND parent_id IS ?2 AND deleted_ms IS NULL
              ORDER BY created_ms, id",
         )?;
-        let rows = statement.query_map((&message.chat_id, &message.parent_id), read)?;
+        let rows = statement.query_map((&message.chat_id, &message.parent_id), |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -314,9 +371,9 @@ impl Store {
     pub fn delete_message(&self, id: &str) -> Result<()> {
         let message = self.message(id)?;
         self.mark_from(id, None, Some(now_ms()))?;
-        let beside = self.alternatives(id)?.pop();
+        let beside = self.alternatives(&message)?.pop();
         match (beside, &message.parent_id) {
-            (Some(beside), _) => self.select(&beside.id),
+            (Some(beside), _) => self.select(&beside),
             (None, parent) => self.set_leaf(&message.chat_id, parent.as_deref()),
         }
     }

@@ -1,5 +1,5 @@
 /** One open chat: its messages, how it is led, and the reply that is being made. */
-import { SvelteSet } from 'svelte/reactivity';
+import { SvelteMap } from 'svelte/reactivity';
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { ChatDetail } from '../ipc/bindings/ChatDetail';
 import type { ChatEvent } from '../ipc/bindings/ChatEvent';
@@ -7,6 +7,7 @@ import type { ChatSettings } from '../ipc/bindings/ChatSettings';
 import type { MessageItem } from '../ipc/bindings/MessageItem';
 import type { Regenerate } from '../ipc/bindings/Regenerate';
 import { asApiError, type Client } from '../ipc/client';
+import { Incoming, untold } from './incoming';
 import type { Drawing, Phase } from './phase';
 
 export type { Drawing } from './phase';
@@ -15,19 +16,22 @@ export type { Drawing } from './phase';
 export type Attachment = { name: string; url: string };
 
 const SAVE_AFTER_MS = 400;
+/** Messages that are fetched at once. */
+export const PAGE = 200;
 const draftKey = (chatId: string) => `draft:${chatId}`;
 
 /**
- * Messages are plain values in a plain list that is replaced, not changed: a proxy for each of
- * thousands would cost more than the page that shows twenty. Only the reply that is being made is
- * reactive by itself, so that a growing text touches its row and no other.
+ * The thread is a list of ids; what a message says is fetched as far as it is looked at, for a thread
+ * may be ten thousand messages long. Messages are plain values that are replaced, not changed. Only the
+ * reply that is being made is reactive by itself, so that a growing text touches its row and no other.
  */
 export class ChatSession {
   readonly id: string;
   readonly characterId: string;
   title = $state('');
   settings = $state.raw<ChatSettings>() as ChatSettings;
-  messages = $state.raw<MessageItem[]>([]);
+  /** Ids of the messages that are shown, first message first. */
+  thread = $state.raw<string[]>([]);
   /** The generation that is on, if any. */
   generationId = $state<string | null>(null);
   activeMessageId = $state<string | null>(null);
@@ -44,7 +48,12 @@ export class ChatSession {
   wantedId = $state<string | null>(null);
   /** Counts changes of the tree, for those who show it. */
   treeVersion = $state(0);
-  readonly found = new SvelteSet<string>();
+  /** Texts that are being changed, by message. */
+  readonly edits = new SvelteMap<string, string>();
+  /** Ids that are on the screen: what replaces the thread keeps them ready. */
+  looksAt: string[] = [];
+  readonly #known = new SvelteMap<string, MessageItem>();
+  readonly #incoming: Incoming;
   /** The message whose text is being written. */
   #growing: MessageItem | null = null;
   #saving: ReturnType<typeof setTimeout> | null = null;
@@ -56,6 +65,8 @@ export class ChatSession {
   ) {
     this.id = chat.chat.id;
     this.characterId = chat.chat.characterId;
+    const keep = (message: MessageItem) => void this.#known.set(message.id, message);
+    this.#incoming = new Incoming(client.getMessages, keep);
     this.#take(chat);
     this.draft = localStorage.getItem(draftKey(this.id)) ?? '';
   }
@@ -64,8 +75,28 @@ export class ChatSession {
     return this.generationId !== null;
   }
 
-  get pinned(): MessageItem[] {
-    return this.messages.filter((m) => m.isPinned);
+  /** A message of the thread, once it is there. */
+  message(id: string | null | undefined): MessageItem | null {
+    return (id && this.#known.get(id)) || null;
+  }
+
+  get last(): MessageItem | null {
+    return this.message(this.thread.at(-1));
+  }
+
+  /** What the person said last; the end of the thread is always there. */
+  get lastOwn(): MessageItem | null {
+    for (let at = this.thread.length - 1; at >= 0; at -= 1) {
+      const message = this.message(this.thread[at]);
+      if (!message || message.isUser) return message;
+    }
+    return null;
+  }
+
+  /** Fetches the messages from `start` to before `end` that are not there yet. */
+  async want(start: number, end: number): Promise<void> {
+    const wanted = this.thread.slice(Math.max(0, start), Math.max(0, end));
+    await this.#incoming.fetch(wanted.filter((id) => !this.#known.has(id)));
   }
 
   keepDraft(text: string): void {
@@ -93,7 +124,7 @@ export class ChatSession {
   }
 
   async select(messageId: string): Promise<void> {
-    this.#show(await this.client.selectAlternative(messageId));
+    await this.#show(await this.client.selectAlternative(messageId));
   }
 
   /** The alternative `by` places further, if there is one. */
@@ -105,11 +136,13 @@ export class ChatSession {
   /** Shows a message wherever in the tree it is. */
   async reveal(messageId: string): Promise<void> {
     if (this.#at(messageId) < 0) await this.select(messageId);
+    const at = this.#at(messageId);
+    await this.want(at - PAGE / 2, at + PAGE / 2);
     this.wantedId = messageId;
   }
 
   async branchAt(messageId: string): Promise<void> {
-    this.#show(await this.client.branchAt(messageId));
+    await this.#show(await this.client.branchAt(messageId));
   }
 
   async edit(messageId: string, text: string): Promise<void> {
@@ -118,11 +151,11 @@ export class ChatSession {
   }
 
   async delete(messageId: string): Promise<void> {
-    this.#show(await this.client.deleteMessage(messageId));
+    await this.#show(await this.client.deleteMessage(messageId));
   }
 
   async restore(messageId: string): Promise<void> {
-    this.#show(await this.client.restoreMessage(messageId));
+    await this.#show(await this.client.restoreMessage(messageId));
   }
 
   async pin(messageId: string, isPinned: boolean): Promise<void> {
@@ -233,24 +266,27 @@ export class ChatSession {
   #take(chat: ChatDetail): void {
     this.title = chat.chat.title;
     this.settings = chat.settings;
-    this.messages = chat.messages;
+    this.#incoming.overtakeAll();
+    this.#known.clear();
+    chat.messages.forEach((message) => this.#known.set(message.id, message));
+    this.thread = chat.thread;
   }
 
-  #show(chat: ChatDetail): void {
-    this.#take(chat);
+  /** Shows a thread with all that is on the screen, so that nothing blinks. */
+  async #show(chat: ChatDetail): Promise<void> {
+    const missing = untold(this.looksAt, chat.thread, chat.messages);
+    const more = missing.length > 0 ? await this.client.getMessages(missing) : [];
+    this.#take({ ...chat, messages: [...chat.messages, ...more] });
     this.treeVersion += 1;
   }
 
   /** From the end: what is looked for is nearly always the newest message. */
   #at(id: string): number {
-    for (let at = this.messages.length - 1; at >= 0; at -= 1) {
-      if (this.messages[at]?.id === id) return at;
-    }
-    return -1;
+    return this.thread.lastIndexOf(id);
   }
 
   #grow(id: string, delta: string): void {
-    let message = this.messages[this.#at(id)];
+    let message = this.message(id);
     if (!message) return;
     if (message !== this.#growing) {
       message = this.#growing = watched(message);
@@ -261,24 +297,23 @@ export class ChatSession {
 
   #cutBefore(id: string): void {
     const at = this.#at(id);
-    if (at >= 0) this.messages = this.messages.slice(0, at);
+    if (at >= 0) this.thread = this.thread.slice(0, at);
   }
 
   /** Adds a message at the end, or behind its parent when it is a new alternative. */
   #append(message: MessageItem): void {
-    if (this.#put(message)) return;
+    this.#put(message);
+    if (this.#at(message.id) >= 0) return;
     const parent = message.parentId === null ? -1 : this.#at(message.parentId);
     const isElsewhere = message.parentId !== null && parent < 0;
-    const kept = isElsewhere ? this.messages : this.messages.slice(0, parent + 1);
-    this.messages = [...kept, message];
+    const kept = isElsewhere ? this.thread : this.thread.slice(0, parent + 1);
+    this.thread = [...kept, message.id];
   }
 
-  /** Shows a message as it is now; false when it is not on the screen. */
-  #put(message: MessageItem): boolean {
-    const at = this.#at(message.id);
-    if (at < 0) return false;
-    this.messages = [...this.messages.slice(0, at), message, ...this.messages.slice(at + 1)];
-    return true;
+  /** Keeps a message as it is now. */
+  #put(message: MessageItem): void {
+    this.#incoming.overtake(message.id);
+    this.#known.set(message.id, message);
   }
 }
 

@@ -30,6 +30,7 @@ const settings = {
 function chat(messages: MessageItem[] = []): ChatDetail {
   return {
     chat: { id: 'c', characterId: 'x', title: '', updatedMs: 0, isPinned: false },
+    thread: messages.map((m) => m.id),
     messages,
     settings: { ...settings },
   };
@@ -54,6 +55,9 @@ function played(messages: MessageItem[] = []) {
     deleteMessage: vi.fn(() => Promise.resolve(chat())),
     restoreMessage: vi.fn(() => Promise.resolve(chat([message('r', false)]))),
     selectAlternative: vi.fn((id: string) => Promise.resolve(chat([message(id, false)]))),
+    getMessages: vi.fn((ids: string[]) =>
+      Promise.resolve(ids.map((id) => message(id, false, { text: `${id}!` }))),
+    ),
     attachPicture: vi.fn(() => Promise.resolve('a.png')),
     attachedPicture: (name: string) => `shown/${name}`,
   };
@@ -61,6 +65,9 @@ function played(messages: MessageItem[] = []) {
   const session = new ChatSession(client as unknown as Client, chat(messages), settled);
   return { session, client, settled, emit: (event: ChatEvent) => emit(event) };
 }
+
+/** What is on the screen, as far as it is there. */
+const texts = (session: ChatSession) => session.thread.map((id) => session.message(id)?.text);
 
 beforeEach(() => localStorage.clear());
 
@@ -72,7 +79,7 @@ describe('a chat session', () => {
     expect(session.phase).toEqual({ kind: 'reading', numTokens: 310 }); // it overtook the answer that named the generation
     emit({ type: 'textDelta', messageId: 'r', delta: 'To the ' });
     emit({ type: 'textDelta', messageId: 'r', delta: 'leaf.' });
-    expect(session.messages.map((m) => m.text)).toEqual(['Hello?', 'To the leaf.']);
+    expect(texts(session)).toEqual(['Hello?', 'To the leaf.']);
     emit({ type: 'pictureProgress', messageId: 'r', step: 2, numSteps: 20, etaSecs: 1, preview: 'data:,' });
     emit({ type: 'pictureProgress', messageId: 'r', step: 3, numSteps: 20, etaSecs: 1, preview: null });
     expect(session.drawing).toEqual({ step: 3, numSteps: 20, etaSecs: 1, preview: 'data:,' });
@@ -87,16 +94,16 @@ describe('a chat session', () => {
     const { session, emit } = played();
     await session.send('Hello?');
     emit({ type: 'textDelta', messageId: 'r', delta: 'To' });
-    const list = session.messages;
+    const { thread, last } = session;
     emit({ type: 'textDelta', messageId: 'r', delta: ' the leaf.' });
     emit({ type: 'pictureProgress', messageId: 'r', step: 2, numSteps: 20, etaSecs: 1, preview: 'data:,' });
-    expect(session.messages).toBe(list);
-    expect(list.at(-1)?.text).toBe('To the leaf.');
+    expect(session.thread).toBe(thread);
+    expect(session.last).toBe(last);
+    expect(last?.text).toBe('To the leaf.');
     const whole = message('r', false, { parentId: 'u', text: 'To the leaf.', status: 'complete' });
     emit({ type: 'pictureDone', message: whole });
-    expect(session.messages).not.toBe(list);
-    expect(session.messages.map((m) => m.id)).toEqual(['u', 'r']);
-    expect(session.messages.at(-1)).toBe(whole);
+    expect(session.thread).toEqual(['u', 'r']);
+    expect(session.last).toBe(whole);
   });
 
   it('goes on with a text that was shown anew in the middle', async () => {
@@ -106,7 +113,7 @@ describe('a chat session', () => {
     await session.restore('r'); // brings a list of its own
     emit({ type: 'textDelta', messageId: 'r', delta: 'day' });
     emit({ type: 'textDelta', messageId: 'r', delta: '.' });
-    expect(session.messages.map((m) => m.text)).toEqual(['day.']);
+    expect(texts(session)).toEqual(['day.']);
   });
 
   it('keeps what was written when it fails, with the reason beside it', async () => {
@@ -121,7 +128,7 @@ describe('a chat session', () => {
       hint: 'bring it back',
     } as const;
     emit({ type: 'failed', message: null, error });
-    expect(session.messages.at(-1)?.text).toBe('To');
+    expect(session.last?.text).toBe('To');
     expect(session.errors.r?.message).toBe('the model is gone');
     expect(session.isBusy).toBe(false);
   });
@@ -157,7 +164,7 @@ describe('a chat session', () => {
       }),
     );
     await session.send('Hello!', 'old');
-    expect(session.messages.map((m) => m.id)).toEqual(['g', 'u', 'r']);
+    expect(session.thread).toEqual(['g', 'u', 'r']);
     expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ branchOf: 'old', parentId: null });
   });
 
@@ -207,17 +214,83 @@ describe('a chat session', () => {
   it('shows what deleting and its undo leave', async () => {
     const { session } = played([message('r', false)]);
     await session.delete('r');
-    expect(session.messages).toEqual([]);
+    expect(session.thread).toEqual([]);
     await session.restore('r');
-    expect(session.messages.map((m) => m.id)).toEqual(['r']);
+    expect(session.thread).toEqual(['r']);
   });
 
-  it('looks for a message in the tree only when it is not on the screen', async () => {
+  it('looks for a message in the tree only when it is not in the thread', async () => {
     const { session, client } = played([message('here', false)]);
     await session.reveal('here');
     expect(client.selectAlternative).not.toHaveBeenCalled();
     await session.reveal('there');
     expect(client.selectAlternative).toHaveBeenCalledWith('there');
     expect(session.wantedId).toBe('there');
+  });
+});
+
+describe('a long thread', () => {
+  const ids = Array.from({ length: 1000 }, (_, n) => `m${n}`);
+  /** Its end, as it is told at first. */
+  const detail = () => ({ ...chat(ids.slice(-2).map((id) => message(id, id === 'm998'))), thread: ids });
+
+  function opened() {
+    const { client } = played();
+    const session = new ChatSession(client as unknown as Client, detail());
+    return { session, client };
+  }
+
+  it('fetches what is looked at, once', async () => {
+    const { session, client } = opened();
+    expect(session.message('m10')).toBeNull();
+    await Promise.all([session.want(-5, 3), session.want(1, 4)]);
+    await session.want(0, 4);
+    expect(client.getMessages.mock.calls).toEqual([[['m0', 'm1', 'm2']], [['m3']]]);
+    expect(session.message('m1')?.text).toBe('m1!');
+  });
+
+  it('has what surrounds a message before it is brought into view', async () => {
+    const { session } = opened();
+    await session.reveal('m500');
+    expect(session.wantedId).toBe('m500');
+    expect([session.message('m450'), session.message('m550')]).not.toContain(null);
+  });
+
+  it('keeps what is on the screen when the thread is told anew', async () => {
+    const { session, client } = opened();
+    await session.want(300, 303);
+    session.looksAt = ['m300', 'm301', 'gone'];
+    client.selectAlternative.mockImplementationOnce(() => Promise.resolve(detail()));
+    await session.select('m998');
+    expect(client.getMessages).toHaveBeenLastCalledWith(['m300', 'm301']);
+    expect(session.message('m301')?.text).toBe('m301!');
+    expect(session.message('m302')).toBeNull(); // its alternatives may be others now
+  });
+
+  it('takes nothing from a fetch that a change overtook', async () => {
+    const { session, client } = opened();
+    let answer: (messages: MessageItem[]) => void = () => {};
+    client.getMessages.mockImplementationOnce(() => new Promise((done) => (answer = done)));
+    const late = session.want(0, 1);
+    client.selectAlternative.mockImplementationOnce(() => Promise.resolve(detail()));
+    await session.select('m998');
+    answer([message('m0', false, { text: 'old' })]);
+    await late;
+    expect(session.message('m0')).toBeNull();
+    await session.want(0, 1);
+    expect(session.message('m0')?.text).toBe('m0!');
+  });
+
+  it('can try again after a fetch that failed', async () => {
+    const { session, client } = opened();
+    client.getMessages.mockImplementationOnce(() => Promise.reject(new Error('locked')));
+    await expect(session.want(0, 1)).rejects.toThrow('locked');
+    await session.want(0, 1);
+    expect(session.message('m0')?.text).toBe('m0!');
+  });
+
+  it('knows what was said last, and what the person said last', () => {
+    const { session } = opened();
+    expect([session.last?.id, session.lastOwn?.id]).toEqual(['m999', 'm998']);
   });
 });

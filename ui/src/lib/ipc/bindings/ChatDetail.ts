@@ -4,7 +4,8 @@ import type { ChatSummary } from "./ChatSummary";
 import type { MessageItem } from "./MessageItem";
 
 /**
- * A chat with the thread that is shown.
+ * A chat with the thread that is shown. Of a long thread only a part is told at once; the rest
+ * comes by its ids.
  */
 export type ChatDetail = { 
 /**
@@ -12,7 +13,12 @@ export type ChatDetail = {
  */
 chat: ChatSummary, 
 /**
- * The thread, first message first.
+ * Ids of the whole thread, first message first.
+ */
+thread: Array<string>, 
+/**
+ * The end of the thread, and what stands around the message that was asked about; in the
+ * thread's order. A short thread is here as a whole.
  */
 messages: Array<MessageItem>, 
 /**
