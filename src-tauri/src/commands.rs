@@ -69,6 +69,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         preview_prompt,
         sent_prompts,
         attach_picture,
+        attach_drawn,
         pick_and_attach,
         export_chat,
         compare,
@@ -349,6 +350,11 @@ fn attach_picture(studio: Shared<'_>, base64: &str) -> ApiResult<String> {
         ApiError::new(ErrorCode::BadRequest, message, "Attach it as a file instead.")
     })?;
     studio.attach_picture(&bytes)
+}
+
+#[tauri::command(async)]
+fn attach_drawn(studio: Shared<'_>, picture_id: &str) -> ApiResult<String> {
+    studio.attach_drawn(picture_id)
 }
 
 #[tauri::command(async)]

@@ -62,6 +62,11 @@ async fn a_picture_is_dragged_as_a_file_and_shown_in_its_folder() {
     }
     pointer(&["mouseup", "1"]);
     window.find("form:not(.dropping)").await;
+    // Dropped here it goes with the next message.
+    let attached = "form .attached img";
+    window.find(attached).await;
+    assert!(window.is_loaded(attached).await, "the attached picture is broken");
+    window.shot("chat-attached").await;
     let files = outgoing(&scratch);
     assert!(files.len() == 1 && files[0].extension().is_some_and(|e| e == "png"), "{files:?}");
 

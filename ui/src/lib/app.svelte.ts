@@ -19,6 +19,9 @@ export type Notice = {
   undo?: () => Promise<void>;
 };
 
+/** A drawn picture, or one that came with a message. */
+export type Carried = { picture: string } | { attachment: string };
+
 const NOTICE_MS = 8000;
 /** Steps of the zoom, in percent. */
 export const zooms = [75, 90, 100, 110, 125, 150, 175, 200] as const;
@@ -42,6 +45,8 @@ export class App {
   actions = $state.raw<{ newChat?: () => void; search?: () => void; openChat?: (id: string) => void }>({});
   /** A chat to be opened as soon as the chat place is there. */
   wantedChat = $state<string | null>(null);
+  /** What is being dragged from one place of the window to another. */
+  carried: Carried | null = null;
   /** Called before the place or the character changes, so that nothing typed is lost. */
   beforeLeave: (() => Promise<void>) | null = null;
   #noticeId = 0;

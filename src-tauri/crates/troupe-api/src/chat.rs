@@ -371,6 +371,15 @@ impl Studio {
         Ok(name)
     }
 
+    /// Keeps a copy of a drawn picture to go with a message; the result is its name.
+    ///
+    /// # Errors
+    /// When the picture does not exist, or cannot be read or written.
+    pub fn attach_drawn(&self, picture_id: &str) -> ApiResult<String> {
+        let file = self.store().picture(picture_id)?.file;
+        self.attach_picture(&self.picture_bytes(&file)?)
+    }
+
     fn attachments_dir(&self) -> std::path::PathBuf {
         self.home().join("attachments")
     }

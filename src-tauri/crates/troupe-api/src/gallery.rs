@@ -163,7 +163,7 @@ impl Studio {
         }
     }
 
-    fn picture_bytes(&self, file: &str) -> ApiResult<Vec<u8>> {
+    pub(crate) fn picture_bytes(&self, file: &str) -> ApiResult<Vec<u8>> {
         let path = self.pictures_dir().join(file);
         std::fs::read(&path).map_err(|e| {
             let message = format!("the picture's file cannot be read: {e} ({})", path.display());

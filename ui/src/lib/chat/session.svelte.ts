@@ -1,5 +1,6 @@
 /** One open chat: its messages, how it is led, and the reply that is being made. */
 import { SvelteMap } from 'svelte/reactivity';
+import type { Carried } from '../app.svelte';
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { ChatDetail } from '../ipc/bindings/ChatDetail';
 import type { ChatEvent } from '../ipc/bindings/ChatEvent';
@@ -164,7 +165,17 @@ export class ChatSession {
   }
 
   async attach(base64: string): Promise<void> {
-    const name = await this.client.attachPicture(base64);
+    this.#attached(await this.client.attachPicture(base64));
+  }
+
+  /** Attaches a picture that was dragged here from elsewhere in the window. */
+  async attachCarried(carried: Carried): Promise<void> {
+    this.#attached(
+      'picture' in carried ? await this.client.attachDrawn(carried.picture) : carried.attachment,
+    );
+  }
+
+  #attached(name: string): void {
     this.attachment = { name, url: this.client.attachedPicture(name) };
   }
 

@@ -59,6 +59,7 @@ function played(messages: MessageItem[] = []) {
       Promise.resolve(ids.map((id) => message(id, false, { text: `${id}!` }))),
     ),
     attachPicture: vi.fn(() => Promise.resolve('a.png')),
+    attachDrawn: vi.fn(() => Promise.resolve('drawn.png')),
     attachedPicture: (name: string) => `shown/${name}`,
   };
   const settled = vi.fn();
@@ -197,6 +198,15 @@ describe('a chat session', () => {
     emit({ type: 'done', message: message('r', false) });
     await session.send('And now?');
     expect(client.sendMessage.mock.calls[1]?.[0]).toMatchObject({ attachment: null });
+  });
+
+  it('takes a picture that was dragged here from elsewhere in the window', async () => {
+    const { session, client } = played();
+    await session.attachCarried({ picture: 'p1' });
+    expect(client.attachDrawn).toHaveBeenCalledWith('p1');
+    expect(session.attachment).toEqual({ name: 'drawn.png', url: 'shown/drawn.png' });
+    await session.attachCarried({ attachment: 'old.png' });
+    expect(session.attachment?.name).toBe('old.png');
   });
 
   it('swipes within bounds and not while a reply is made', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { App } from '../app.svelte';
 import type { DrawingEvent } from '../ipc/bindings/DrawingEvent';
 import type { GalleryFilter } from '../ipc/bindings/GalleryFilter';
 import type { GalleryItem } from '../ipc/bindings/GalleryItem';
@@ -6,6 +7,7 @@ import type { Client, OnDrawingEvent } from '../ipc/client';
 import { GalleryBrowser, PAGE } from './browser.svelte';
 import { DrawingJob } from './drawing.svelte';
 import { layout, position } from './layout';
+import { carry } from './share';
 
 function picture(n: number): GalleryItem {
   return { id: `p${n}`, isFavourite: false, rating: null, prompt: `picture ${n}` } as GalleryItem;
@@ -131,5 +133,18 @@ describe('a drawing job', () => {
     });
     expect(job.isBusy).toBe(false);
     expect(job.error?.message).toBe('stumbled');
+  });
+});
+
+describe('a picture that is dragged', () => {
+  it('is remembered until the pointer moves freely again', () => {
+    const app = { carried: null } as unknown as App;
+    carry(app, { picture: 'p1' });
+    const move = (buttons: number) =>
+      window.dispatchEvent(Object.assign(new Event('pointermove'), { buttons }));
+    move(1); // the drag has not begun yet
+    expect(app.carried).toEqual({ picture: 'p1' });
+    move(0);
+    expect(app.carried).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /** Copies of pictures for others. */
-import type { App } from '../app.svelte';
+import type { App, Carried } from '../app.svelte';
 import { t } from '../messages/index.svelte';
 
 const KEY = 'share-origin';
@@ -28,9 +28,21 @@ export async function showPicture(app: App, id: string): Promise<void> {
   });
 }
 
+/** Remembers what is dragged until it is dropped, here or elsewhere: only then does the pointer move freely. */
+export function carry(app: App, what: Carried): void {
+  app.carried = what;
+  const moved = (event: PointerEvent) => {
+    if (event.buttons !== 0) return;
+    app.carried = null;
+    window.removeEventListener('pointermove', moved);
+  };
+  window.addEventListener('pointermove', moved);
+}
+
 /** Drags a picture to another program as a file; the page's own drag, which has none, gives way. */
 export function dragPicture(app: App, event: DragEvent, id: string): void {
   event.preventDefault();
+  carry(app, { picture: id });
   void app.attempt(async () => {
     await app.client.dragPicture(id, sharesOrigin());
   });

@@ -122,6 +122,7 @@ export const client = {
   previewPrompt: (chatId: string, draft: string) => call<PromptReport>('preview_prompt', { chatId, draft }),
   sentPrompts: (messageId: string) => call<SentPrompt[]>('sent_prompts', { messageId }),
   attachPicture: (base64: string) => call<string>('attach_picture', { base64 }),
+  attachDrawn: (pictureId: string) => call<string>('attach_drawn', { pictureId }),
   pickAndAttach: () => call<string | null>('pick_and_attach'),
   exportChat: (chatId: string, format: ExportFormat) =>
     call<ExportOutcome | null>('export_chat', { chatId, format }),
