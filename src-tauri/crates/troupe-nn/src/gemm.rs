@@ -121,7 +121,7 @@ pub(crate) fn par_gemm_by_rows(
     w: &[f32],
     (o, i): (usize, usize),
 ) {
-    if a.rows < MIN_TRANSPOSED_ROWS || tiles::chosen(a.rows, o, i).is_some() {
+    if a.rows < MIN_TRANSPOSED_ROWS || tiles::parts(a.rows, o, i) > 0 {
         par_gemm(out, keep, scale, a, MatRef::rows(w, 0, o, i, i).t());
     } else {
         let w = transposed(w, o, i);
@@ -138,8 +138,9 @@ fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Pa
     if out.rows == 0 || out.columns == 0 {
         return;
     }
-    if let Some(way) = tiles::chosen(out.rows, out.columns, a.columns) {
-        return tiles::product(way, out, keep, scale, a, b, threads);
+    let parts = tiles::parts(out.rows, out.columns, a.columns);
+    if parts > 0 {
+        return tiles::product(parts, out, keep, scale, a, b, threads);
     }
     let stride = |s: usize| s as isize;
     #[expect(unsafe_code, reason = "the gemm crate's interface takes raw pointers")]

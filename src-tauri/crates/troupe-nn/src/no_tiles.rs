@@ -8,23 +8,12 @@ use crate::{
 };
 
 /// There is no unit to choose.
-pub(crate) fn choose(_: Products) -> bool {
-    false
+pub(crate) fn choose(_: Products) {}
+
+/// Always elsewhere.
+pub(crate) fn parts(_: usize, _: usize, _: usize) -> u8 {
+    0
 }
 
-/// Never here.
-pub(crate) fn chosen(_: usize, _: usize, _: usize) -> Option<Products> {
-    None
-}
-
-/// Never called: [`chosen`] names no way.
-pub(crate) fn product(
-    _: Products,
-    _: MatMut,
-    _: f32,
-    _: f32,
-    _: MatRef,
-    _: MatRef,
-    _: Parallelism,
-) {
-}
+/// Never called: [`parts`] sends every product elsewhere.
+pub(crate) fn product(_: u8, _: MatMut, _: f32, _: f32, _: MatRef, _: MatRef, _: Parallelism) {}

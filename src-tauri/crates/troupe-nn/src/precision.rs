@@ -16,12 +16,12 @@ pub enum Products {
 }
 
 impl Products {
-    /// Computes so from now on, where the processor has a matrix unit; false, and no change, where
-    /// it has none.
+    /// Computes so from now on, where the processor has a matrix unit; where it has none, all products
+    /// stay exact.
     ///
     /// It holds for the whole process: one that learns says it once, at its start, and chats and
     /// measurements stay exact.
-    pub fn choose(self) -> bool {
-        tiles::choose(self)
+    pub fn choose(self) {
+        tiles::choose(self);
     }
 }

@@ -107,31 +107,29 @@ fn ask_for_tiles() -> bool {
     answer == 0
 }
 
-/// The products of this process, as a number of [`Products`].
-static PRODUCTS: AtomicU8 = AtomicU8::new(Products::Exact as u8);
+/// Into how many parts this process splits a value; 0 where products are left to others.
+static PARTS: AtomicU8 = AtomicU8::new(0);
 
-/// How [`chosen`] answers from now on; false, and no change, when the processor has no unit.
-pub(crate) fn choose(products: Products) -> bool {
-    if available() {
-        PRODUCTS.store(products as u8, Ordering::Relaxed);
-    }
-    available()
+/// Lets [`parts`] answer accordingly from now on, where the processor has the unit.
+pub(crate) fn choose(products: Products) {
+    let parts = match products {
+        Products::Exact => 0,
+        Products::Bf16 => 1,
+        Products::Split => 2,
+    };
+    PARTS.store(if available() { parts } else { 0 }, Ordering::Relaxed);
 }
 
-/// How a product of (m, k) and (k, n) is done here; nothing when it is better done elsewhere.
-pub(crate) fn chosen(m: usize, n: usize, k: usize) -> Option<Products> {
+/// Into how many parts values are to be split for a product of (m, k) and (k, n); 0 when it is better
+/// done elsewhere.
+pub(crate) fn parts(m: usize, n: usize, k: usize) -> u8 {
     let is_worth_packing = m >= SIDE && n >= SIDE && k >= SIDE && m * n * k >= MIN_WORK;
-    match PRODUCTS.load(Ordering::Relaxed) {
-        _ if !is_worth_packing => None,
-        x if x == Products::Split as u8 => Some(Products::Split),
-        x if x == Products::Bf16 as u8 => Some(Products::Bf16),
-        _ => None,
-    }
+    if is_worth_packing { PARTS.load(Ordering::Relaxed) } else { 0 }
 }
 
-/// `out = keep · out + scale · a b`, in the way that [`chosen`] has named.
+/// `out = keep · out + scale · a b`, from as many [`parts`] of each value.
 pub(crate) fn product(
-    way: Products,
+    parts: u8,
     out: MatMut,
     keep: f32,
     scale: f32,
@@ -140,9 +138,9 @@ pub(crate) fn product(
     threads: Parallelism,
 ) {
     assert!(available(), "the processor has no matrix unit");
-    match way {
-        Products::Bf16 => product_of_parts::<1>(out, keep, scale, a, b, threads),
-        Products::Exact | Products::Split => product_of_parts::<2>(out, keep, scale, a, b, threads),
+    match parts {
+        1 => product_of_parts::<1>(out, keep, scale, a, b, threads),
+        _ => product_of_parts::<2>(out, keep, scale, a, b, threads),
     }
 }
 
@@ -235,11 +233,7 @@ impl Work {
             for block in blocks {
                 let left = block * BLOCK;
                 let (a, b) = (self.a.add(2 * band * strip), self.b.add(2 * block * strip));
-                if PARTS == 1 {
-                    multiply_rounded(a, b, tiles, &mut sums);
-                } else {
-                    multiply_split(a, b, tiles, &mut sums);
-                }
+                multiply::<PARTS>(a, b, tiles, &mut sums);
                 let size = (BLOCK.min(rows - top), BLOCK.min(columns - left));
                 self.add(self.out.add(top * self.row_stride + left), size, &sums);
             }
@@ -272,116 +266,85 @@ impl Work {
 #[repr(C, align(64))]
 struct Sums([f32; BLOCK * BLOCK]);
 
-/// The sums of two strips of the left side with two of the right, of `tiles` tiles each.
+/// The sums of two strips of the left side with two of the right, of `tiles` tiles in `PARTS` parts.
 ///
 /// # Safety
-/// The unit is available and configured, and the strips are packed in one part.
-unsafe fn multiply_rounded(a: *const Tile, b: *const Tile, tiles: usize, sums: &mut Sums) {
+/// The unit is available and configured, and the strips are packed in as many parts.
+unsafe fn multiply<const PARTS: usize>(
+    a: *const Tile,
+    b: *const Tile,
+    tiles: usize,
+    sums: &mut Sums,
+) {
     let sums = sums.0.as_mut_ptr();
-    // SAFETY: the loop reads `tiles` tiles from each of four strips and writes the whole of `sums`.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{a} + {row}]",
-            "tileloadd tmm6, [{b} + {row}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b_next} + {row}]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a_next} + {row}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, 1024",
-            "add {a_next}, 1024",
-            "add {b}, 1024",
-            "add {b_next}, 1024",
-            "dec {left}",
-            "jnz 2b",
-            "tilestored [{top} + {sums_row}], tmm0",
-            "tilestored [{top} + {sums_row} + 64], tmm1",
-            "tilestored [{bottom} + {sums_row}], tmm2",
-            "tilestored [{bottom} + {sums_row} + 64], tmm3",
-            a = inout(reg) a => _,
-            a_next = inout(reg) a.add(tiles) => _,
-            b = inout(reg) b => _,
-            b_next = inout(reg) b.add(tiles) => _,
-            left = inout(reg) tiles => _,
-            row = in(reg) 64usize,
-            top = in(reg) sums,
-            bottom = in(reg) sums.add(SIDE * BLOCK),
-            sums_row = in(reg) 4 * BLOCK,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
+    // First parts with first parts, then what is given, for every tile.
+    macro_rules! sum {
+        ($($then:literal,)*) => {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm4, [{a} + {row}]",
+                "tileloadd tmm6, [{b} + {row}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b_next} + {row}]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a_next} + {row}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                $($then,)*
+                "add {a}, {bytes}",
+                "add {a_next}, {bytes}",
+                "add {b}, {bytes}",
+                "add {b_next}, {bytes}",
+                "dec {left}",
+                "jnz 2b",
+                "tilestored [{top} + {sums_row}], tmm0",
+                "tilestored [{top} + {sums_row} + 64], tmm1",
+                "tilestored [{bottom} + {sums_row}], tmm2",
+                "tilestored [{bottom} + {sums_row} + 64], tmm3",
+                a = inout(reg) a => _,
+                a_next = inout(reg) a.add(PARTS * tiles) => _,
+                b = inout(reg) b => _,
+                b_next = inout(reg) b.add(PARTS * tiles) => _,
+                left = inout(reg) tiles => _,
+                bytes = const PARTS * size_of::<Tile>(),
+                row = in(reg) 64usize,
+                top = in(reg) sums,
+                bottom = in(reg) sums.add(SIDE * BLOCK),
+                sums_row = in(reg) 4 * BLOCK,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
     }
-}
-
-/// The same with strips of two parts.
-///
-/// # Safety
-/// The unit is available and configured, and the strips are packed in two parts.
-unsafe fn multiply_split(a: *const Tile, b: *const Tile, tiles: usize, sums: &mut Sums) {
-    let sums = sums.0.as_mut_ptr();
-    // SAFETY: the loop reads `2 tiles` tiles from each of four strips and writes the whole of `sums`.
+    // SAFETY: the loop reads `PARTS · tiles` tiles from each of four strips and writes all of `sums`.
     unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            // High parts of both sides.
-            "tileloadd tmm4, [{a} + {row}]",
-            "tileloadd tmm6, [{b} + {row}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b_next} + {row}]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a_next} + {row}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // Low parts of the left side.
-            "tileloadd tmm4, [{a} + {row} + 1024]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a_next} + {row} + 1024]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // Low parts of the right side.
-            "tileloadd tmm4, [{a} + {row}]",
-            "tileloadd tmm6, [{b} + {row} + 1024]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b_next} + {row} + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a_next} + {row}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, 2048",
-            "add {a_next}, 2048",
-            "add {b}, 2048",
-            "add {b_next}, 2048",
-            "dec {left}",
-            "jnz 2b",
-            "tilestored [{top} + {sums_row}], tmm0",
-            "tilestored [{top} + {sums_row} + 64], tmm1",
-            "tilestored [{bottom} + {sums_row}], tmm2",
-            "tilestored [{bottom} + {sums_row} + 64], tmm3",
-            a = inout(reg) a => _,
-            a_next = inout(reg) a.add(2 * tiles) => _,
-            b = inout(reg) b => _,
-            b_next = inout(reg) b.add(2 * tiles) => _,
-            left = inout(reg) tiles => _,
-            row = in(reg) 64usize,
-            top = in(reg) sums,
-            bottom = in(reg) sums.add(SIDE * BLOCK),
-            sums_row = in(reg) 4 * BLOCK,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
+        if PARTS == 1 {
+            sum!();
+        } else {
+            sum!(
+                // Second parts of the left side with first ones of the right.
+                "tileloadd tmm4, [{a} + {row} + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a_next} + {row} + 1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                // The other way round.
+                "tileloadd tmm4, [{a} + {row}]",
+                "tileloadd tmm6, [{b} + {row} + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b_next} + {row} + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a_next} + {row}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+            );
+        }
     }
 }
 
@@ -520,17 +483,17 @@ mod tests {
                     }
                 };
                 let (left, right) = (view(&a, m, k, a_turned), view(&b, k, n, b_turned));
-                let ways = [(Products::Split, 2e-5), (Products::Bf16, 8e-3)];
-                let threads = [Parallelism::None, Parallelism::Rayon(0)];
-                for ((way, tolerance), threads) in ways
-                    .into_iter()
-                    .zip(threads)
-                    .chain(ways.into_iter().zip(threads.into_iter().rev()))
-                {
+                let ways = [
+                    (2, 2e-5, Parallelism::None),
+                    (2, 2e-5, Parallelism::Rayon(0)),
+                    (1, 8e-3, Parallelism::None),
+                    (1, 8e-3, Parallelism::Rayon(0)),
+                ];
+                for (parts, tolerance, threads) in ways {
                     let stride = n + 3;
                     let mut out = vec![1f32; m * stride];
                     let whole = MatMut::rows(&mut out, 0, m, n, stride);
-                    product(way, whole, 0.5, 2., left, right, threads);
+                    product(parts, whole, 0.5, 2., left, right, threads);
                     for row in 0..m {
                         for column in 0..stride {
                             let got = f64::from(out[row * stride + column]);
@@ -568,7 +531,7 @@ mod tests {
             let mut out = vec![0f32; rows * n];
             let left = MatRef::rows(&a, first * k, rows, k, k);
             let out_view = MatMut::rows(&mut out, 0, rows, n, n);
-            product(Products::Split, out_view, 0., 1., left, right, Parallelism::None);
+            product(2, out_view, 0., 1., left, right, Parallelism::None);
             out
         };
         let whole = run(0, m);

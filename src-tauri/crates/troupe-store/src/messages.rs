@@ -157,6 +157,13 @@ fn read(row: &Row) -> rusqlite::Result<Message> {
     })
 }
 
+/// Beginning of a query on the thread that ends in message `?1`.
+const THREAD: &str = "WITH RECURSIVE thread (id, parent_id, depth) AS (
+         SELECT id, parent_id, 0 FROM messages WHERE id = ?1
+         UNION ALL
+         SELECT m.id, m.parent_id, t.depth + 1 FROM messages m JOIN thread t ON m.id = t.parent_id
+     ) ";
+
 impl Store {
     /// Adds a message and shows it.
     ///
@@ -232,12 +239,8 @@ impl Store {
     /// When the database cannot be read.
     pub fn thread_to(&self, leaf: &str) -> Result<Vec<Message>> {
         let mut statement = self.connection.prepare_cached(
-            "WITH RECURSIVE thread (id, parent_id, depth) AS (
-                 SELECT id, parent_id, 0 FROM messages WHERE id = ?1
-                 UNION ALL
-                 SELECT m.id, m.parent_id, t.depth + 1 FROM messages m JOIN thread t ON m.id = t.parent_id
-             )
-             SELECT m.* FROM messages m JOIN thread t ON m.id = t.id ORDER BY t.depth DESC",
+            &(THREAD.to_owned()
+                + "SELECT m.* FROM messages m JOIN thread t ON m.id = t.id ORDER BY t.depth DESC"),
         )?;
         let rows = statement.query_map([leaf], read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -259,14 +262,9 @@ impl Store {
     /// # Errors
     /// When the chat does not exist.
     pub fn thread_ids(&self, chat_id: &str) -> Result<Vec<String>> {
-        let mut statement = self.connection.prepare_cached(
-            "WITH RECURSIVE thread (id, parent_id, depth) AS (
-                 SELECT id, parent_id, 0 FROM messages WHERE id = ?1
-                 UNION ALL
-                 SELECT m.id, m.parent_id, t.depth + 1 FROM messages m JOIN thread t ON m.id = t.parent_id
-             )
-             SELECT id FROM thread ORDER BY depth DESC",
-        )?;
+        let mut statement = self
+            .connection
+            .prepare_cached(&(THREAD.to_owned() + "SELECT id FROM thread ORDER BY depth DESC"))?;
         let rows = statement.query_map([self.chat(chat_id)?.active_leaf], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -299,12 +297,8 @@ impl Store {
     /// When the chat does not exist.
     pub fn has_own_words(&self, chat_id: &str) -> Result<bool> {
         let mut statement = self.connection.prepare_cached(
-            "WITH RECURSIVE thread (parent_id, role) AS (
-                 SELECT parent_id, role FROM messages WHERE id = ?1
-                 UNION ALL
-                 SELECT m.parent_id, m.role FROM messages m JOIN thread t ON m.id = t.parent_id
-             )
-             SELECT 1 FROM thread WHERE role = 'user' LIMIT 1",
+            &(THREAD.to_owned()
+                + "SELECT 1 FROM messages m JOIN thread t ON m.id = t.id WHERE m.role = 'user' LIMIT 1"),
         )?;
         Ok(statement.exists([self.chat(chat_id)?.active_leaf])?)
     }

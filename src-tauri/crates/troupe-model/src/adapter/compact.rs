@@ -41,6 +41,11 @@ impl BlockFormat {
             Self::Q8_0 => GgmlDType::Q8_0,
         }
     }
+
+    /// Whether the values of `tensor` fill whole blocks.
+    fn fits(self, tensor: &Tensor) -> bool {
+        tensor.elem_count().is_multiple_of(self.ggml().block_size())
+    }
 }
 
 /// A tensor that is stored in blocks.
@@ -60,8 +65,8 @@ impl Packed {
     pub(super) fn unpack(&self, name: &str, blocks: &Tensor) -> ModelResult<Tensor> {
         let kind = self.format.ggml();
         let num: usize = self.shape.iter().product();
-        let bytes = blocks.flatten_all()?.to_vec1::<u8>()?;
-        let is_whole = num.is_multiple_of(kind.block_size());
+        let is_whole = num.is_multiple_of(kind.block_size()) && blocks.dtype() == DType::U8;
+        let bytes = blocks.to_dtype(DType::U8)?.flatten_all()?.to_vec1::<u8>()?;
         if !is_whole || bytes.len() != num / kind.block_size() * kind.type_size() {
             return Err(ModelError::Adapter(format!(
                 "{name} has {} bytes, which are no {:?} in {:?}; export it again",
@@ -108,8 +113,8 @@ impl Shelf {
         is_difference: bool,
     ) -> candle_core::Result<Tensor> {
         let name = format!("{PEFT_PREFIX}{name}");
-        let (kind, num) = (format.ggml(), values.elem_count());
-        if !num.is_multiple_of(kind.block_size()) {
+        let kind = format.ggml();
+        if !format.fits(values) {
             self.tensors.insert(name, values.to_dtype(DType::F16)?);
             return Ok(values.clone());
         }
@@ -151,11 +156,15 @@ pub fn compact(model: &mut Model, from: &Path, to: &Path) -> ModelResult<Compact
     let (mut num_differences, mut all, mut missed) = (0, 0., 0.);
     model.network_mut().visit_linears(&mut |module, linear| {
         let key = format!("{module}.weight");
-        let difference = match (adapter.differences.get(&key), weights.remove(&key)) {
+        let difference = match (adapter.differences.get(&key), weights.get(&key)) {
             (Some(difference), _) => difference.clone(),
-            (None, Some(weight)) => (weight - linear.dense_weight()?.to_dtype(DType::F32)?)?,
-            (None, None) => return Ok(()),
+            // One that fills no whole blocks stays a weight.
+            (None, Some(weight)) if BlockFormat::Q4_0.fits(weight) => {
+                (weight - linear.dense_weight()?.to_dtype(DType::F32)?)?
+            }
+            (None, _) => return Ok(()),
         };
+        weights.remove(&key);
         let stored = shelf.put(&key, &difference, BlockFormat::Q4_0, true)?;
         num_differences += 1;
         all += sum_of_squares(&difference)?;

@@ -24,6 +24,7 @@ use troupe_model::{
 use super::{
     connector::Score,
     data::{Asked, PictureSet, read_questions},
+    vision::nearest_statements,
 };
 use crate::error::{TrainError, TrainResult};
 
@@ -150,39 +151,29 @@ fn read(
     drawn: &[RgbImage],
     rendered: &[RgbImage],
 ) -> TrainResult<FollowingMeasure> {
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (about, statement) in asked.iter().flat_map(|asked| &asked.statements) {
-        values.entry(about).or_default().insert(statement);
-    }
     let mut measured = FollowingMeasure { num_pictures: drawn.len(), ..Default::default() };
     if drawn.is_empty() {
         return Ok(measured);
     }
-    let [drawn, rendered] = [encoder.embed_pictures(drawn)?, encoder.embed_pictures(rendered)?];
-    for (about, values) in values.into_iter().filter(|(_, values)| values.len() > 1) {
-        let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
-        let vectors = encoder.embed_texts(&values)?.t()?;
-        let nearest =
-            |pictures: &candle_core::Tensor| pictures.matmul(&vectors)?.argmax(1)?.to_vec1::<u32>();
-        let (in_drawn, in_rendered) = (nearest(&drawn)?, nearest(&rendered)?);
+    let nearest = |pictures| nearest_statements(encoder, asked, &encoder.embed_pictures(pictures)?);
+    for ((about, in_drawn), in_rendered) in
+        nearest(drawn)?.into_iter().zip(nearest(rendered)?.into_values())
+    {
+        let values = in_drawn.values;
         let mut reading = Reading { num_values: values.len(), ..Reading::default() };
         for (index, asked) in asked.iter().enumerate() {
-            let Some(wanted) = asked.statements.get(about) else { continue };
-            if !asks_for(&captions[index], wanted) {
+            let Some(wanted) = asked.statements.get(&about) else { continue };
+            if values.len() < 2 || !asks_for(&captions[index], wanted) {
                 continue;
             }
-            let read = &values[in_drawn[index] as usize];
+            let read = &values[in_drawn.places[index]];
             reading.drawn.add(read == wanted);
-            reading.rendered.add(values[in_rendered[index] as usize] == *wanted);
-            *reading
-                .confusion
-                .entry(wanted.clone())
-                .or_default()
-                .entry(read.clone())
-                .or_default() += 1;
+            reading.rendered.add(values[in_rendered.places[index]] == *wanted);
+            let of_wanted = reading.confusion.entry(wanted.clone()).or_default();
+            *of_wanted.entry(read.clone()).or_default() += 1;
         }
         if reading.drawn.asked > 0 {
-            measured.attributes.insert(about.to_owned(), reading);
+            measured.attributes.insert(about, reading);
         }
     }
     Ok(measured)
@@ -199,19 +190,31 @@ fn write_report(
     fs::create_dir_all(dir).map_err(io)?;
     fs::write(dir.join(CONFUSION_FILE), measured.to_csv()).map_err(io)?;
     let shown = drawn.len().min(SHEET);
-    let Some(side) = drawn.first().map(RgbImage::width) else { return Ok(()) };
-    let rows = shown.div_ceil(SHEET_COLUMNS) as u32;
-    let mut sheet = RgbImage::new(SHEET_COLUMNS as u32 * side, rows * 2 * side);
-    for (index, (drawn, rendered)) in drawn.iter().zip(rendered).take(shown).enumerate() {
-        let x = (index % SHEET_COLUMNS) as i64 * i64::from(side);
-        let y = (index / SHEET_COLUMNS) as i64 * 2 * i64::from(side);
+    save_sheet(&dir.join(SHEET_FILE), &drawn[..shown], &rendered[..shown], SHEET_COLUMNS)
+}
+
+/// Saves rows of `columns` drawn pictures, the true ones below them.
+pub(super) fn save_sheet(
+    path: &Path,
+    drawn: &[RgbImage],
+    truth: &[RgbImage],
+    columns: usize,
+) -> TrainResult<()> {
+    let side = drawn.first().map_or(0, RgbImage::width);
+    let rows = drawn.len().div_ceil(columns) as u32;
+    let mut sheet = RgbImage::new(columns as u32 * side, rows * 2 * side);
+    for (index, (drawn, truth)) in drawn.iter().zip(truth).enumerate() {
+        let x = (index % columns) as i64 * i64::from(side);
+        let y = (index / columns) as i64 * 2 * i64::from(side);
         replace(&mut sheet, drawn, x, y);
-        replace(&mut sheet, rendered, x, y + i64::from(side));
+        replace(&mut sheet, truth, x, y + i64::from(side));
     }
-    let path = dir.join(SHEET_FILE);
-    sheet.save(&path).map_err(|error| match error {
-        image::ImageError::IoError(source) => io(source),
-        other => TrainError::Malformed { what: "the sheet", reason: other.to_string(), path },
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let saved = fs::create_dir_all(folder).map_err(image::ImageError::IoError);
+    saved.and_then(|()| sheet.save(path)).map_err(|e| TrainError::Malformed {
+        what: "the sample sheet",
+        reason: format!("it could not be written: {e}"),
+        path: path.to_path_buf(),
     })
 }
 

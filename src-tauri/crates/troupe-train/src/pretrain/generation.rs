@@ -5,7 +5,7 @@
 //! `BAGEL.forward` of `modeling/bagel/bagel.py`), with captions dropped at times for guidance.
 //! An exponential average of the weights is what samples are drawn with and what is exported.
 
-use std::{fs, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
@@ -20,12 +20,13 @@ use troupe_nn::noise::{Noise, Stream};
 
 use super::{
     data::PictureSet,
+    following::save_sheet,
     run::{RunSettings, Stage, StepLoss, Trainer, write_half},
     vision::VISION_FILE,
 };
 use crate::{
     data::Deck,
-    error::{TrainError, TrainResult},
+    error::TrainResult,
     events::{Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::TimeDraw,
     sft::{SAMPLES, is_generation, load_trainable},
@@ -64,7 +65,7 @@ pub const GENERATION_FILE: &str = "generation.safetensors";
 /// Pictures of a sample sheet.
 const SHEET: usize = 16;
 /// Columns of a sample sheet.
-const SHEET_COLUMNS: u32 = 8;
+const SHEET_COLUMNS: usize = 8;
 /// Held-out pictures that are validated on.
 const HELD: usize = 32;
 /// Seed of the held-out noise, the same in every run so that runs compare.
@@ -150,30 +151,16 @@ impl Stage for Generation<'_> {
         }
         let mse = Some(sum / held as f64);
         watch(TrainEvent::Validation { step, ce: None, mse });
-        let size = self.model.config().picture_size as u32;
-        let count = SHEET.min(self.held.len()) as u32;
-        let mut sheet =
-            RgbImage::new(SHEET_COLUMNS * size, count.div_ceil(SHEET_COLUMNS) * 2 * size);
+        let count = SHEET.min(self.held.len());
+        let (mut drawn, mut truth) = (Vec::new(), Vec::new());
         for index in 0..count {
             let flow = FlowSampling::from_defaults(&self.model.config().generation, 7);
-            let prompt = self.held.caption(index as usize).to_owned();
-            let request = DrawRequest::new(prompt, flow);
-            let drawn = self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?;
-            let (x, y) = (index % SHEET_COLUMNS * size, index / SHEET_COLUMNS * 2 * size);
-            image::imageops::replace(&mut sheet, &drawn.image, x.into(), y.into());
-            let truth = self.held.picture(index as usize)?;
-            image::imageops::replace(&mut sheet, &truth, x.into(), (y + size).into());
+            let request = DrawRequest::new(self.held.caption(index), flow);
+            drawn.push(self.model.draw(&request, &mut |_| ControlFlow::Continue(()))?.image);
+            truth.push(self.held.picture(index)?);
         }
         let file = format!("{SAMPLES}/step-{step:07}.png");
-        let path = self.job.settings.run_dir.join(&file);
-        let saved = fs::create_dir_all(self.job.settings.run_dir.join(SAMPLES))
-            .map_err(image::ImageError::IoError)
-            .and_then(|()| sheet.save(&path));
-        saved.map_err(|e| TrainError::Malformed {
-            what: "the sample sheet",
-            reason: format!("it could not be written: {e}"),
-            path,
-        })?;
+        save_sheet(&self.job.settings.run_dir.join(&file), &drawn, &truth, SHEET_COLUMNS)?;
         watch(TrainEvent::Sample {
             step,
             kind: SampleOutput::Picture,

@@ -325,32 +325,48 @@ fn num_on_diagonal(likeness: &Tensor) -> TrainResult<usize> {
     Ok(best.iter().enumerate().filter(|(row, best)| *row == **best as usize).count())
 }
 
+/// Which statement of an attribute is nearest to each of some pictures.
+pub(super) struct Nearest {
+    /// The statements that there are.
+    pub(super) values: Vec<String>,
+    /// For every picture, the place of the nearest among them.
+    pub(super) places: Vec<usize>,
+}
+
+/// The nearest statements to `pictures` (b, d) by attribute, of all that `asked` knows.
+pub(super) fn nearest_statements(
+    encoder: &DualEncoder,
+    asked: &[Asked],
+    pictures: &Tensor,
+) -> TrainResult<BTreeMap<String, Nearest>> {
+    let mut by_attribute: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (about, statement) in asked.iter().flat_map(|asked| &asked.statements) {
+        by_attribute.entry(about.clone()).or_default().insert(statement);
+    }
+    let nearest = |(about, values): (String, BTreeSet<&str>)| {
+        let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
+        let vectors = encoder.embed_texts(&values)?;
+        let places = pictures.matmul(&vectors.t()?)?.argmax(1)?.to_vec1::<u32>()?;
+        Ok((about, Nearest { values, places: places.into_iter().map(|p| p as usize).collect() }))
+    };
+    by_attribute.into_iter().map(nearest).collect()
+}
+
 fn measure_statements(
     encoder: &DualEncoder,
     asked: &[Asked],
     pictures: &Tensor,
 ) -> TrainResult<BTreeMap<String, (f64, usize)>> {
-    let mut by_attribute: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (about, statement) in asked.iter().flat_map(|asked| &asked.statements) {
-        by_attribute.entry(about).or_default().insert(statement);
-    }
-    let mut measured = BTreeMap::new();
-    for (about, candidates) in by_attribute {
-        let texts: Vec<String> = candidates.iter().map(|text| (*text).to_owned()).collect();
-        let vectors = encoder.embed_texts(&texts)?;
-        let best = pictures.matmul(&vectors.t()?)?.argmax(1)?.to_vec1::<u32>()?;
-        let with = asked.iter().zip(&best).filter_map(|(asked, best)| {
-            let truth = asked.statements.get(about)?;
-            Some(texts[*best as usize] == *truth)
-        });
+    let share = |(about, Nearest { values, places }): (String, Nearest)| {
         let (mut right, mut tried) = (0, 0);
-        for is_right in with {
-            right += usize::from(is_right);
+        for (asked, place) in asked.iter().zip(places) {
+            let Some(truth) = asked.statements.get(&about) else { continue };
+            right += usize::from(values[place] == *truth);
             tried += 1;
         }
-        measured.insert(about.to_owned(), (right as f64 / f64::from(tried.max(1)), texts.len()));
-    }
-    Ok(measured)
+        (about, (right as f64 / f64::from(tried.max(1)), values.len()))
+    };
+    Ok(nearest_statements(encoder, asked, pictures)?.into_iter().map(share).collect())
 }
 
 /// What a folder without a trained tower is told.
