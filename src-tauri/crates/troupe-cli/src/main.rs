@@ -204,7 +204,24 @@ fn keep_freed_pages() {
     }
 }
 
+/// How long candle's own pool of threads turns round waiting for work before it sleeps, in turns.
+const CANDLE_SPINS: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
+
+/// Lets idle threads of candle sleep soon: by default they turn round for up to a millisecond after
+/// every operation, on cores that our own products need (a quarter of a pretraining step on two
+/// cores).
+fn let_idle_threads_sleep() {
+    if std::env::var_os(CANDLE_SPINS).is_none() {
+        #[expect(unsafe_code, reason = "candle takes the setting from the environment alone")]
+        // SAFETY: the first thing that `main` does; no other thread exists that could read.
+        unsafe {
+            std::env::set_var(CANDLE_SPINS, "100");
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    let_idle_threads_sleep();
     keep_freed_pages();
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TROUPE_LOG")

@@ -1,4 +1,4 @@
-//! Matrix products over strided views, by the `gemm` crate or on a matrix unit where there is one.
+//! Matrix products over strided views, by the `gemm` crate or from bf16 values where that is chosen.
 
 use gemm::Parallelism;
 use rayon::prelude::*;

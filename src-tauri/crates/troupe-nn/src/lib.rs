@@ -31,7 +31,7 @@
 //! | queries that need no gradient, composed | their scores in turns, so that large pictures fit |
 //!
 //! How exact the large products among them are is chosen once for a process ([`precision`]): learning
-//! may round where the processor has a matrix unit, everything else computes in f32.
+//! may round where the processor has instructions for bf16, everything else computes in f32.
 //!
 //! "Needs no gradient" is candle's `track_op` of the tensors: true for a variable and for whatever was
 //! computed from one.

@@ -8,16 +8,17 @@ use crate::tiles;
 pub enum Products {
     /// In f32: a term's relative error is below 2⁻²⁴.
     Exact,
-    /// From two bf16 parts of every value: below 2⁻¹⁶, and two to three times as fast.
+    /// From two bf16 parts of every value: below 2⁻¹⁶, and two to three times as fast on a matrix
+    /// unit; exact without one.
     Split,
     /// From values rounded to bf16, as mixed precision has it: below 2⁻⁸, and three to five times as
-    /// fast.
+    /// fast on a matrix unit, up to twice with vector instructions.
     Bf16,
 }
 
 impl Products {
-    /// Computes so from now on, where the processor has a matrix unit; where it has none, all products
-    /// stay exact.
+    /// Computes so from now on, where the processor has instructions for bf16; where it has none, all
+    /// products stay exact.
     ///
     /// It holds for the whole process: one that learns says it once, at its start, and chats and
     /// measurements stay exact.

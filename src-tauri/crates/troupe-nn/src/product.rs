@@ -104,8 +104,19 @@ fn input_gradient(grad: &[f32], w: &Tensor, (t, o, i): (usize, usize, usize)) ->
     Ok(dx)
 }
 
+/// `dx = grad w` for grad (t, o) and w (o, i).
+pub(crate) fn input_gradient_of(
+    grad: &[f32],
+    w: &[f32],
+    (t, o, i): (usize, usize, usize),
+) -> Vec<f32> {
+    let mut dx = vec![0f32; t * i];
+    add_product(&mut dx, (t, i), 0., 1., matrix(grad, t, o), matrix(w, o, i));
+    dx
+}
+
 /// `ys = xs wᵀ` for xs (t, i) and w (o, i).
-fn multiply(xs: &[f32], w: &[f32], (t, o, i): (usize, usize, usize)) -> Vec<f32> {
+pub(crate) fn multiply(xs: &[f32], w: &[f32], (t, o, i): (usize, usize, usize)) -> Vec<f32> {
     let mut ys = vec![0f32; t * o];
     par_gemm_by_rows(MatMut::rows(&mut ys, 0, t, o, o), 0., 1., matrix(xs, t, i), w, (o, i));
     ys
@@ -150,14 +161,8 @@ impl CustomOp2 for TrainedProduct {
         let ((t, i), o) = (xs.dims2()?, w.dim(0)?);
         let mut dw = vec![0f32; o * i];
         let dx = with_slices([xs, w, grad], |[x, w, grad]| {
-            let grad = matrix(grad, t, o);
-            add_product(&mut dw, (o, i), 0., 1., grad.t(), matrix(x, t, i));
-            if !xs.track_op() {
-                return Ok(None);
-            }
-            let mut dx = vec![0f32; t * i];
-            add_product(&mut dx, (t, i), 0., 1., grad, matrix(w, o, i));
-            Ok(Some(dx))
+            add_product(&mut dw, (o, i), 0., 1., matrix(grad, t, o).t(), matrix(x, t, i));
+            Ok(xs.track_op().then(|| input_gradient_of(grad, w, (t, o, i))))
         })?;
         let dx = dx.map(|dx| Tensor::from_vec(dx, (t, i), xs.device())).transpose()?;
         Ok((dx, Some(Tensor::from_vec(dw, (o, i), w.device())?)))

@@ -1,9 +1,12 @@
-//! Products on the matrix unit that newer Intel server processors have (AMX).
+//! Products of bf16 values: on the matrix unit that newer Intel server processors have (AMX), or with
+//! the vector instructions that newer AMD processors have as well (AVX512-BF16).
 //!
-//! The unit multiplies values of 8 significant bits (bf16) and sums in f32. [`Products::Bf16`] rounds
+//! Both multiply values of 8 significant bits (bf16) and sum in f32. [`Products::Bf16`] rounds
 //! both sides to that. [`Products::Split`] takes each f32 as the nearest bf16 and the bf16 nearest to
 //! what is left, and sums `a b` as `a_hi b_hi + a_lo b_hi + a_hi b_lo`; what that leaves out, and the
-//! rounding of the second parts, is below 2⁻¹⁶ of a term. Infinite values become NaN then.
+//! rounding of the second parts, is below 2⁻¹⁶ of a term. Infinite values become NaN then. Vectors are
+//! twice as fast as those of f32, so three products of bf16 are slower than one of f32: there, only
+//! [`Products::Bf16`] is chosen.
 //!
 //! Both sides are packed into tiles of 1 KiB first. A tile of the left side is 16 rows of 32 values;
 //! one of the right side is 16 pairs of rows of 16 columns, the two values of a pair side by side. A
@@ -12,7 +15,7 @@
 //! does not depend on the rows beside it.
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, vol. 1, ch. 18
-//! (`TDPBF16PS`); the three-term split as in Henry et al., arXiv:1904.06376.
+//! (`TDPBF16PS`) and vol. 2 (`VDPBF16PS`); the three-term split as in Henry et al., arXiv:1904.06376.
 
 #![expect(unsafe_code, reason = "instructions of one processor family, over raw memory")]
 
@@ -68,19 +71,29 @@ static CONFIG: Config = Config {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// Whether the processor has the unit and the system lets this process use it.
-pub(crate) fn available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        let vectors = is_x86_feature_detected!("avx512f")
+/// What multiplies bf16 values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// The matrix unit, of which the system lets this process make use.
+    Tiles,
+    /// Vector instructions.
+    Vectors,
+}
+
+/// The fastest that the processor has.
+pub(crate) fn unit() -> Option<Unit> {
+    static FOUND: OnceLock<Option<Unit>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let has_vectors = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512bf16");
         // Leaf 7, edx: bit 22 says bf16 products, bit 24 tiles.
-        let unit = || {
+        let has_tiles = || {
             let bits = __cpuid_count(7, 0).edx;
             bits & (1 << 22) != 0 && bits & (1 << 24) != 0
         };
-        vectors && unit() && ask_for_tiles()
+        let found = if has_tiles() && ask_for_tiles() { Unit::Tiles } else { Unit::Vectors };
+        has_vectors.then_some(found)
     })
 }
 
@@ -110,14 +123,14 @@ fn ask_for_tiles() -> bool {
 /// Into how many parts this process splits a value; 0 where products are left to others.
 static PARTS: AtomicU8 = AtomicU8::new(0);
 
-/// Lets [`parts`] answer accordingly from now on, where the processor has the unit.
+/// Lets [`parts`] answer accordingly from now on, where the processor gains by it.
 pub(crate) fn choose(products: Products) {
-    let parts = match products {
-        Products::Exact => 0,
-        Products::Bf16 => 1,
-        Products::Split => 2,
+    let parts = match (products, unit()) {
+        (Products::Bf16, Some(_)) => 1,
+        (Products::Split, Some(Unit::Tiles)) => 2,
+        _ => 0,
     };
-    PARTS.store(if available() { parts } else { 0 }, Ordering::Relaxed);
+    PARTS.store(parts, Ordering::Relaxed);
 }
 
 /// Into how many parts values are to be split for a product of (m, k) and (k, n); 0 when it is better
@@ -137,14 +150,29 @@ pub(crate) fn product(
     b: MatRef,
     threads: Parallelism,
 ) {
-    assert!(available(), "the processor has no matrix unit");
-    match parts {
-        1 => product_of_parts::<1>(out, keep, scale, a, b, threads),
-        _ => product_of_parts::<2>(out, keep, scale, a, b, threads),
+    let Some(unit) = unit() else { unreachable!("`parts` is 0 without a unit") };
+    product_on(unit, parts, out, keep, scale, a, b, threads);
+}
+
+#[expect(clippy::too_many_arguments, reason = "a product, where, and how")]
+fn product_on(
+    unit: Unit,
+    parts: u8,
+    out: MatMut,
+    keep: f32,
+    scale: f32,
+    a: MatRef,
+    b: MatRef,
+    threads: Parallelism,
+) {
+    match (unit, parts) {
+        (Unit::Vectors, _) => run_packed::<1, false>(out, keep, scale, a, b, threads),
+        (Unit::Tiles, 1) => run_packed::<1, true>(out, keep, scale, a, b, threads),
+        (Unit::Tiles, _) => run_packed::<2, true>(out, keep, scale, a, b, threads),
     }
 }
 
-fn product_of_parts<const PARTS: usize>(
+fn run_packed<const PARTS: usize, const TILES: bool>(
     out: MatMut,
     keep: f32,
     scale: f32,
@@ -192,7 +220,7 @@ fn product_of_parts<const PARTS: usize>(
         let first = group * CACHED_BLOCKS;
         // SAFETY: every strip of `a` and `b` has been packed, and no two tasks share a block of the
         // output, whose view has checked that its last element lies within the slice.
-        unsafe { work.run::<PARTS>(band, first..blocks.min(first + CACHED_BLOCKS)) }
+        unsafe { work.run::<PARTS, TILES>(band, first..blocks.min(first + CACHED_BLOCKS)) }
     };
     match threads {
         Parallelism::None => (0..groups * bands).for_each(task),
@@ -220,8 +248,12 @@ impl Work {
     /// Computes `blocks` of the rows of `band`.
     ///
     /// # Safety
-    /// The unit is [`available`], both sides are packed, and nobody else touches these blocks.
-    unsafe fn run<const PARTS: usize>(&self, band: usize, blocks: std::ops::Range<usize>) {
+    /// The processor has the [`unit`], both sides are packed, and nobody else touches these blocks.
+    unsafe fn run<const PARTS: usize, const TILES: bool>(
+        &self,
+        band: usize,
+        blocks: std::ops::Range<usize>,
+    ) {
         let (rows, columns) = self.size;
         let (top, tiles) = (band * BLOCK, self.tiles);
         let strip = tiles * PARTS;
@@ -229,15 +261,23 @@ impl Work {
         // SAFETY: strips `2 band` and `2 block`, and the ones after them, lie within what was packed;
         // `add` is given rows and columns that the output has.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
+            if TILES {
+                asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
+            }
             for block in blocks {
                 let left = block * BLOCK;
                 let (a, b) = (self.a.add(2 * band * strip), self.b.add(2 * block * strip));
-                multiply::<PARTS>(a, b, tiles, &mut sums);
+                if TILES {
+                    multiply::<PARTS>(a, b, tiles, &mut sums);
+                } else {
+                    multiply_with_vectors(a, b, tiles, &mut sums);
+                }
                 let size = (BLOCK.min(rows - top), BLOCK.min(columns - left));
                 self.add(self.out.add(top * self.row_stride + left), size, &sums);
             }
-            asm!("tilerelease", options(nostack, nomem));
+            if TILES {
+                asm!("tilerelease", options(nostack, nomem));
+            }
         }
     }
 
@@ -265,6 +305,49 @@ impl Work {
 /// Sums of a block of the output, by rows.
 #[repr(C, align(64))]
 struct Sums([f32; BLOCK * BLOCK]);
+
+/// Rows whose sums stay in registers, for two strips of the right side.
+const VECTOR_ROWS: usize = 8;
+
+/// The sums of two strips of the left side with two of the right, of `tiles` tiles in one part.
+///
+/// # Safety
+/// The processor has the instructions, and the strips are packed in one part.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_with_vectors(a: *const Tile, b: *const Tile, tiles: usize, sums: &mut Sums) {
+    const PAIRS: usize = DEPTH / 2;
+    // SAFETY: 64 bytes without invalid values.
+    let pairs = |bits: __m512i| unsafe { transmute::<__m512i, __m512bh>(bits) };
+    for (group, sums) in sums.0.chunks_exact_mut(VECTOR_ROWS * BLOCK).enumerate() {
+        let (strip, row) = (group * VECTOR_ROWS / SIDE, group * VECTOR_ROWS % SIDE);
+        let mut left = [_mm512_setzero_ps(); VECTOR_ROWS];
+        let mut right = left;
+        for tile in 0..tiles {
+            // SAFETY: the caller's strips have `tiles` tiles, of 16 lines of 16 pairs each.
+            unsafe {
+                let a = a.add(strip * tiles + tile).cast::<i32>().add(row * PAIRS);
+                let [b, b_next] = [tile, tiles + tile].map(|tile| b.add(tile).cast::<__m512i>());
+                for pair in 0..PAIRS {
+                    let b = pairs(b.add(pair).read());
+                    let b_next = pairs(b_next.add(pair).read());
+                    for row in 0..VECTOR_ROWS {
+                        let a = pairs(_mm512_set1_epi32(a.add(row * PAIRS + pair).read()));
+                        left[row] = _mm512_dpbf16_ps(left[row], a, b);
+                        right[row] = _mm512_dpbf16_ps(right[row], a, b_next);
+                    }
+                }
+            }
+        }
+        for (sums, (left, right)) in sums.chunks_exact_mut(BLOCK).zip(left.into_iter().zip(right)) {
+            let (near, far) = sums.split_at_mut(SIDE);
+            // SAFETY: each half has room for 16 values.
+            unsafe {
+                _mm512_storeu_ps(near.as_mut_ptr(), left);
+                _mm512_storeu_ps(far.as_mut_ptr(), right);
+            }
+        }
+    }
+}
 
 /// The sums of two strips of the left side with two of the right, of `tiles` tiles in `PARTS` parts.
 ///
@@ -466,11 +549,19 @@ mod tests {
         (0..num).map(|i| ((i * 7919 + seed) % 1009) as f32 / 1009. - 0.5).collect()
     }
 
+    /// Units of this processor with the parts that each can take.
+    fn ways() -> Vec<(Unit, u8)> {
+        let all = [(Unit::Tiles, 2), (Unit::Tiles, 1), (Unit::Vectors, 1)];
+        let has = |(wanted, _): &(Unit, u8)| match unit() {
+            None => false,
+            Some(Unit::Vectors) => *wanted == Unit::Vectors,
+            Some(Unit::Tiles) => true,
+        };
+        all.into_iter().filter(has).collect()
+    }
+
     #[test]
     fn products_agree_with_double_precision() {
-        if !available() {
-            return;
-        }
         for (m, n, k) in [(16, 16, 16), (64, 48, 96), (70, 300, 41), (33, 17, 65), (40, 600, 32)] {
             for (a_turned, b_turned) in [(false, false), (false, true), (true, false), (true, true)]
             {
@@ -483,17 +574,14 @@ mod tests {
                     }
                 };
                 let (left, right) = (view(&a, m, k, a_turned), view(&b, k, n, b_turned));
-                let ways = [
-                    (2, 2e-5, Parallelism::None),
-                    (2, 2e-5, Parallelism::Rayon(0)),
-                    (1, 8e-3, Parallelism::None),
-                    (1, 8e-3, Parallelism::Rayon(0)),
-                ];
-                for (parts, tolerance, threads) in ways {
+                let both = [Parallelism::None, Parallelism::Rayon(0)];
+                let ways = ways().into_iter().flat_map(|way| both.map(|threads| (way, threads)));
+                for ((unit, parts), threads) in ways {
+                    let tolerance = if parts == 2 { 2e-5 } else { 8e-3 };
                     let stride = n + 3;
                     let mut out = vec![1f32; m * stride];
                     let whole = MatMut::rows(&mut out, 0, m, n, stride);
-                    product(parts, whole, 0.5, 2., left, right, threads);
+                    product_on(unit, parts, whole, 0.5, 2., left, right, threads);
                     for row in 0..m {
                         for column in 0..stride {
                             let got = f64::from(out[row * stride + column]);
@@ -521,20 +609,19 @@ mod tests {
 
     #[test]
     fn a_row_does_not_depend_on_the_rows_beside_it() {
-        if !available() {
-            return;
-        }
         let (m, n, k) = (80, 64, 50);
         let (a, b) = (values(m * k, 3), values(k * n, 4));
         let right = MatRef::rows(&b, 0, k, n, n);
-        let run = |first: usize, rows: usize| {
+        let run = |(unit, parts), first: usize, rows: usize| {
             let mut out = vec![0f32; rows * n];
             let left = MatRef::rows(&a, first * k, rows, k, k);
             let out_view = MatMut::rows(&mut out, 0, rows, n, n);
-            product(2, out_view, 0., 1., left, right, Parallelism::None);
+            product_on(unit, parts, out_view, 0., 1., left, right, Parallelism::None);
             out
         };
-        let whole = run(0, m);
-        assert_eq!(run(37, 20), whole[37 * n..57 * n]);
+        for way in ways() {
+            let whole = run(way, 0, m);
+            assert_eq!(run(way, 37, 20), whole[37 * n..57 * n], "{way:?}");
+        }
     }
 }

@@ -13,22 +13,26 @@
 
 mod q8;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use candle_core::{
     CpuStorage, CustomOp1, DType, Device, Layout, Module as _, Result, Shape, Tensor, bail,
-    quantized::{GgmlDType, QMatMul, QTensor},
+    quantized::{GgmlDType, QMatMul, QStorage, QTensor},
 };
+use rayon::prelude::*;
 
 pub use q8::BLOCK;
 use q8::Q8;
 
-use crate::fused::with_slices;
+use crate::{fused::with_slices, product};
 
 /// Weights that share a super-block of Q4_K.
 pub const K_BLOCK: usize = 256;
 /// Up to this many rows the quantised weight itself is multiplied.
 const MAX_QUANTISED_ROWS: usize = 8;
+
+/// Rows of a weight that one thread unpacks at a time.
+const UNPACKED_ROWS: usize = 64;
 
 /// A quantised format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,6 +227,28 @@ impl Stored {
         }
     }
 
+    /// The weight in f32 by rows, unpacked by all threads.
+    fn values(&self) -> Result<Vec<f32>> {
+        let q = match self {
+            Self::Q8(q) => return Ok(q.dequantise()),
+            Self::Blocks(q) => q,
+        };
+        let (o, i) = self.shape();
+        let (blocks, kind) = (q.data()?, q.dtype());
+        let row_bytes = i / kind.block_size() * kind.type_size();
+        let mut values = vec![0f32; o * i];
+        let parts = values.par_chunks_mut(UNPACKED_ROWS * i);
+        parts.zip(blocks.par_chunks(UNPACKED_ROWS * row_bytes)).try_for_each(|(out, blocks)| {
+            let storage = QStorage::from_data(Cow::Borrowed(blocks), &Device::Cpu, kind)?;
+            let rows = QTensor::new(storage, (out.len() / i, i))?.dequantize(&Device::Cpu)?;
+            with_slices([&rows], |[rows]| {
+                out.copy_from_slice(rows);
+                Ok(())
+            })
+        })?;
+        Ok(values)
+    }
+
     fn shape(&self) -> (usize, usize) {
         match self {
             Self::Q8(q) => (q.o, q.i),
@@ -248,22 +274,22 @@ impl CustomOp1 for Forward {
         let t = xs.len() / i;
         let out = match &self.0 {
             Stored::Q8(q) if t <= MAX_QUANTISED_ROWS => q8::multiply(&[&**q], xs).remove(0),
-            stored => {
+            Stored::Blocks(q) if t <= MAX_QUANTISED_ROWS => {
                 let xs = Tensor::from_slice(xs, (t, i), &Device::Cpu)?;
-                let product = match stored {
-                    Stored::Blocks(q) if t <= MAX_QUANTISED_ROWS => {
-                        QMatMul::from_arc(q.clone())?.forward(&xs)?
-                    }
-                    _ => xs.matmul(&stored.dequantise(&Device::Cpu)?.t()?)?,
-                };
-                product.flatten_all()?.to_vec1()?
+                QMatMul::from_arc(q.clone())?.forward(&xs)?.flatten_all()?.to_vec1()?
             }
+            stored => product::multiply(xs, &stored.values()?, (t, o, i)),
         };
         Ok((CpuStorage::F32(out), Shape::from((t, o))))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(grad.contiguous()?.matmul(&self.0.dequantise(grad.device())?)?))
+        let ((t, o), i) = (grad.dims2()?, self.0.shape().1);
+        let weight = self.0.values()?;
+        let dx = with_slices([&grad.contiguous()?], |[grad]| {
+            Ok(product::input_gradient_of(grad, &weight, (t, o, i)))
+        })?;
+        Ok(Some(Tensor::from_vec(dx, (t, i), &Device::Cpu)?))
     }
 }
 
@@ -323,7 +349,7 @@ mod tests {
 
     #[test]
     fn four_bit_products_agree_for_few_and_many_rows() -> Result<()> {
-        let weight = var(&[40, 256], 1)?;
+        let weight = var(&[150, 256], 1)?;
         let q = QLinear::quantize(&weight, QuantKind::Q4K)?;
         for (rows, tol) in [(3, 0.6), (20, 1e-4)] {
             // As above for 3 rows, with 256 terms: 256^½ · 3 · 3/254.
