@@ -38,6 +38,9 @@ pub(crate) enum PretrainStage {
         /// Pictures per step.
         #[arg(long, default_value_t = VisionJob::default().pictures)]
         pictures: usize,
+        /// Let the towers and the connector that the base holds go on learning, not fresh ones.
+        #[arg(long)]
+        go_on: bool,
     },
     /// The connector to the understanding expert, by questions about pictures.
     #[command(
@@ -134,10 +137,10 @@ impl PretrainStage {
 
     fn run(&self, model: &Path, watch: Watcher) -> TrainResult<Outcome> {
         match self {
-            Self::Vision { common, pictures } => {
-                let job = VisionJob::default();
-                let settings = common.settings(model, job.settings);
-                pretrain::vision::run(&VisionJob { settings, pictures: *pictures }, watch)
+            Self::Vision { common, pictures, go_on } => {
+                let settings = common.settings(model, VisionJob::default().settings);
+                let job = VisionJob { settings, pictures: *pictures, goes_on: *go_on };
+                pretrain::vision::run(&job, watch)
             }
             Self::Connector { common, pictures, questions, held_pictures } => {
                 let settings = common.settings(model, ConnectorJob::default().settings);

@@ -177,6 +177,10 @@ pub struct ModelConfig {
     /// Activation of the connector; only the tanh GELU is supported.
     #[serde(default = "default_connector_act")]
     pub connector_act: String,
+    /// Ours: layers of the language model before which the connector joins the vision tokens once
+    /// more; none in the reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deep_connector_layers: Vec<usize>,
     /// Interpolated position ids; unsupported, the reference leaves it off.
     #[serde(default)]
     pub interpolate_pos: bool,
@@ -402,10 +406,8 @@ impl ModelConfig {
             "llm_config",
             "vocab_size and num_hidden_layers must not be 0".into(),
         )?;
-        let layers = llm.gen_expert.layers.iter().flatten();
         check(
-            layers.clone().all(|i| *i < llm.num_hidden_layers)
-                && layers.clone().zip(layers.skip(1)).all(|(a, b)| a < b),
+            ascends_below(llm.gen_expert.layers.iter().flatten(), llm.num_hidden_layers),
             "llm_config.gen_expert.layers",
             format!("must ascend and stay below {}", llm.num_hidden_layers),
         )?;
@@ -414,6 +416,12 @@ impl ModelConfig {
             "connector_act",
             format!("`{}` is not supported, only gelu_pytorch_tanh", self.connector_act),
         )?;
+        let deep = &self.deep_connector_layers;
+        check(
+            ascends_below(deep.iter(), llm.num_hidden_layers),
+            "deep_connector_layers",
+            format!("must ascend and stay below {}", llm.num_hidden_layers),
+        )?;
         check(!self.interpolate_pos, "interpolate_pos", "is not supported".into())?;
         check(
             self.latent_patch_size > 0 && self.max_latent_size > 0,
@@ -421,6 +429,11 @@ impl ModelConfig {
             "must not be 0".into(),
         )
     }
+}
+
+/// Whether layers ascend, each once, and are of the first `num`.
+fn ascends_below<'a>(layers: impl Iterator<Item = &'a usize> + Clone, num: usize) -> bool {
+    layers.clone().all(|i| *i < num) && layers.clone().zip(layers.skip(1)).all(|(a, b)| a < b)
 }
 
 fn malformed(path: &Path, error: &serde_json::Error) -> ModelError {

@@ -99,7 +99,7 @@ impl Reader<'_> {
     pub fn read_text(&self, context: &mut Context, ids: &[u32]) -> Result<()> {
         let block = self.text_block(context, ids.len());
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), ..Hidden::default() };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         Ok(())
@@ -123,7 +123,8 @@ impl Reader<'_> {
             ..self.text_block(&contexts[sample], ids.len())
         };
         let layout = Layout::new(texts.iter().enumerate().map(block).collect(), &[]);
-        let hidden = Hidden { und: Some(self.network.embed_text(&texts.concat())?), latent: None };
+        let hidden =
+            Hidden { und: Some(self.network.embed_text(&texts.concat())?), ..Hidden::default() };
         let mut caches: Vec<KvCache> = texts.iter().map(|_| KvCache::default()).collect();
         self.network.lm().read_many(hidden, &layout, &mut caches)?;
         for ((context, cache), ids) in contexts.iter_mut().zip(caches).zip(texts) {
@@ -157,7 +158,7 @@ impl Reader<'_> {
 
     fn run_text(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
         let layout = Layout::new(vec![self.text_block(context, ids.len())], &[context.past()]);
-        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), latent: None };
+        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), ..Hidden::default() };
         let out = self.network.forward(hidden, &layout, Kv::Append(&mut context.cache))?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         match out.und {
@@ -182,9 +183,9 @@ impl Reader<'_> {
     /// # Errors
     /// When the model cannot see or the picture does not fit its grid.
     pub fn read_picture(&self, context: &mut Context, picture: &Tensor) -> Result<()> {
-        let tokens = self.network.embed_picture(picture)?; // (n, h)
         let markers = self.markers()?;
-        let und = Tensor::cat(&[&markers.0, &tokens, &markers.1], 0)?;
+        let seen = self.network.embed_picture(picture)?;
+        let (und, deep) = seen.between(&markers.0, &markers.1)?;
         let num_und = und.dim(0)?;
         let block = Block {
             sample: 0,
@@ -195,7 +196,7 @@ impl Reader<'_> {
             prefix: None,
         };
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden { und: Some(und), latent: None };
+        let hidden = Hidden { und: Some(und), deep, ..Hidden::default() };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, 0, 1);
         Ok(())
@@ -218,7 +219,8 @@ impl Reader<'_> {
         };
         let layout = Layout::new(vec![block], &[context.past()]);
         let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
-        self.network.lm().read(Hidden { und, latent }, &layout, &mut context.cache)?;
+        let hidden = Hidden { und, latent, ..Hidden::default() };
+        self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, num_gen, 1);
         Ok(())
     }
@@ -248,7 +250,8 @@ impl Reader<'_> {
         let inputs: Vec<LatentInput> = queries.iter().map(|q| q.latents.clone()).collect();
         let caches: Vec<&KvCache> = queries.iter().map(|q| &q.context.cache).collect();
         let layout = Layout::new(blocks, &past);
-        let hidden = Hidden { und: markers, latent: Some(self.network.embed_latents(&inputs)?) };
+        let latent = Some(self.network.embed_latents(&inputs)?);
+        let hidden = Hidden { und: markers, latent, ..Hidden::default() };
         let hidden = self.network.forward(hidden, &layout, Kv::Read(&caches))?;
         let Some(latent) = hidden.latent else { bail!("a flow query without latents") };
         let velocities = self.network.velocities(&latent, &inputs)?;

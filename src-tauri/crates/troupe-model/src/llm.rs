@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use troupe_nn::{fused, linear::Linear, rope::rope_tables};
 
-use crate::{config::LlmConfig, layout::Layout};
+use crate::{config::LlmConfig, layout::Layout, vit::DeepRows};
 
 mod recompute;
 
@@ -187,6 +187,19 @@ pub struct Hidden {
     pub und: Option<Tensor>,
     /// Latents, (g, h).
     pub latent: Option<Tensor>,
+    /// What joins the understanding tokens before a layer, each (u, h); not used up by the layers.
+    pub deep: DeepRows,
+}
+
+impl Hidden {
+    /// Lets what is meant for `layer` join the understanding tokens.
+    fn join_deep(&mut self, layer: usize) -> Result<()> {
+        let deep = self.deep.iter().find(|(at, _)| *at == layer);
+        if let (Some(und), Some((_, rows))) = (&self.und, deep) {
+            self.und = Some((und + rows)?);
+        }
+        Ok(())
+    }
 }
 
 /// Keys and values of one layer, in storage that grows by doubling.
@@ -454,7 +467,7 @@ impl MotLm {
             (Some(_), None) => bail!("this model has no generation expert"),
             (None, _) => None,
         };
-        Ok(Hidden { und, latent })
+        Ok(Hidden { und, latent, ..Hidden::default() })
     }
 
     /// Reads a block into `cache` without computing what only the final output would need.
@@ -498,6 +511,7 @@ impl MotLm {
         let und_rope = self.rope(&layout.und_positions())?;
         let gen_rope = self.rope(&layout.gen_positions())?;
         for (i, layer) in self.layers.iter().enumerate() {
+            hidden.join_deep(i)?;
             let und = hidden.und.as_ref();
             // Latents pass a layer without a generation expert untouched.
             let latent = hidden.latent.as_ref().zip(layer.latent.as_ref());

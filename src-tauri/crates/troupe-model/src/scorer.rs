@@ -283,11 +283,21 @@ impl DualEncoder {
         Ok(ids)
     }
 
-    /// Unit vectors (b, d) of pictures made by [`pixels`](Self::pixels); gradients flow.
+    /// The understanding expert's embeddings (t, h) of tokens.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn word_vectors(&self, ids: &[u32]) -> Result<Tensor> {
+        let embedding = &self.text.embedding;
+        embedding.index_select(&Tensor::new(ids, embedding.device())?, 0)?.to_dtype(DType::F32)
+    }
+
+    /// Features (b, n, w) of pictures made by [`pixels`](Self::pixels), as the tower gives them;
+    /// gradients flow.
     ///
     /// # Errors
     /// When there is no picture or one is of another size.
-    pub fn picture_vectors(&self, pictures: &[Tensor]) -> Result<Tensor> {
+    pub fn picture_features(&self, pictures: &[Tensor]) -> Result<Tensor> {
         let VitConfig { patch_size, image_size, hidden_size, .. } = self.cfg.vit_config;
         let side = image_size / patch_size;
         let patches: Vec<Tensor> =
@@ -299,14 +309,18 @@ impl DualEncoder {
         let mask = side_by_side(&vec![side * side; pictures.len()]);
         let patches = Tensor::cat(&patches, 0)?; // (n, p·p·3)
         let ids = Tensor::new(ids, patches.device())?;
-        let features = self.tower.forward(&patches, &ids, Some(&mask))?; // (n, w)
+        let features = self.tower.forward(&patches, &ids, Some(&mask))?;
+        features.reshape((pictures.len(), side * side, hidden_size))
+    }
+
+    /// Unit vectors (b, d) of pictures with these [features](Self::picture_features); gradients flow.
+    ///
+    /// # Errors
+    /// When the features are of another size.
+    pub fn picture_vectors(&self, features: &Tensor) -> Result<Tensor> {
         let pooled = match self.cfg.scorer_config.patch_pooling {
-            PatchPooling::Mean => {
-                features.reshape((pictures.len(), side * side, hidden_size))?.mean(1)?
-            }
-            PatchPooling::Places => {
-                features.reshape((pictures.len(), side * side * hidden_size))?
-            }
+            PatchPooling::Mean => features.mean(1)?,
+            PatchPooling::Places => features.flatten_from(1)?,
         };
         unit(&self.picture_projection.forward(&pooled)?)
     }
@@ -339,7 +353,7 @@ impl DualEncoder {
         let parts = pictures.chunks(EMBED_BATCH).map(|chunk| {
             let pixels: Vec<Tensor> =
                 chunk.iter().map(|p| self.pixels(p)).collect::<Result<_>>()?;
-            Ok(self.picture_vectors(&pixels)?.detach())
+            Ok(self.picture_vectors(&self.picture_features(&pixels)?)?.detach())
         });
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }

@@ -13,7 +13,7 @@ use crate::{
     config::{ModelConfig, Prediction},
     layout::Layout,
     llm::{Hidden, Kv, LinearVisitor, MotLm, Recompute, TensorVisitor, load_linear},
-    vit::{Connector, VisionTower, patchify_picture, sincos_table},
+    vit::{Connector, DeepRows, VisionTower, patchify_picture, sincos_table},
 };
 
 /// Sinusoidal features of a time: as many cosines as sines.
@@ -71,7 +71,12 @@ impl Vision {
         let side = cfg.vit_max_num_patch_per_side;
         Ok(Self {
             tower: VisionTower::load(&cfg.vit_config, vb.pp("vit_model").pp("vision_model"))?,
-            connector: Connector::load(cfg.vit_config.hidden_size, h, vb.pp("connector"))?,
+            connector: Connector::load(
+                cfg.vit_config.hidden_size,
+                h,
+                &cfg.deep_connector_layers,
+                vb.pp("connector"),
+            )?,
             positions: position_table(&vb.pp("vit_pos_embed"), side, h)?,
         })
     }
@@ -84,6 +89,29 @@ struct Drawing {
     vae2llm: Linear,
     llm2vae: Linear,
     positions: Tensor, // (side², h)
+}
+
+/// A picture seen through the vision tower, as the language model takes it.
+#[derive(Debug, Clone)]
+pub struct VisionTokens {
+    /// The connector's output, (n, h).
+    pub connected: Tensor,
+    /// With positions: what enters the language model, (n, h).
+    pub tokens: Tensor,
+    /// What joins these tokens before later layers, each (n, h).
+    pub deep: DeepRows,
+}
+
+impl VisionTokens {
+    /// The block's rows with its marker tokens, each (1, h), around them.
+    ///
+    /// # Errors
+    /// When the widths differ.
+    pub fn between(self, start: &Tensor, end: &Tensor) -> Result<(Tensor, DeepRows)> {
+        let rows = Tensor::cat(&[start, &self.tokens, end], 0)?;
+        let padded = |(layer, rows): (usize, Tensor)| Ok((layer, rows.pad_with_zeros(0, 1, 1)?));
+        Ok((rows, self.deep.into_iter().map(padded).collect::<Result<_>>()?))
+    }
 }
 
 /// A picture of latents that enters the network: a clean condition (`time` 0) or a noised target.
@@ -273,8 +301,7 @@ impl Network {
         vision.tower.forward(&patchify_picture(&picture, patch)?, &ids, None) // (n, p·p·3) in
     }
 
-    /// Vision features (n, vision width) of a `rows`×`columns` grid as (connector output, tokens),
-    /// both (n, h); the tokens are what enters the language model.
+    /// Vision features (n, vision width) of a `rows`×`columns` grid as tokens.
     ///
     /// # Errors
     /// When the grid exceeds the position table.
@@ -283,25 +310,31 @@ impl Network {
         features: &Tensor,
         rows: usize,
         columns: usize,
-    ) -> Result<(Tensor, Tensor)> {
+    ) -> Result<VisionTokens> {
         let vision = self.vision()?;
-        let connected = vision.connector.forward(features)?;
+        let (connected, deep) = vision.connector.forward(features)?;
         let ids = self.patch_ids(rows, columns)?;
         let positions = vision.positions.index_select(&ids, 0)?;
         let tokens = (&connected + positions)?;
-        Ok((connected, tokens))
+        Ok(VisionTokens { connected, tokens, deep })
     }
 
-    /// Vision tokens of a normalised picture (3, H, W), (n, h).
+    /// Vision tokens of a normalised picture (3, H, W), where the language model is.
     ///
     /// # Errors
     /// As [`vision_features`](Self::vision_features).
-    pub fn embed_picture(&self, picture: &Tensor) -> Result<Tensor> {
+    pub fn embed_picture(&self, picture: &Tensor) -> Result<VisionTokens> {
         let patch = self.cfg.vit_config.patch_size;
         let (_, height, width) = picture.dims3()?;
         let features = self.vision_features(picture)?;
-        let tokens = self.vision_tokens(&features, height / patch, width / patch)?.1;
-        tokens.to_device(&self.device)?.to_dtype(self.dtype)
+        let seen = self.vision_tokens(&features, height / patch, width / patch)?;
+        let moved = |rows: Tensor| rows.to_device(&self.device)?.to_dtype(self.dtype);
+        let deep = |(layer, rows)| Ok((layer, moved(rows)?));
+        Ok(VisionTokens {
+            connected: moved(seen.connected)?,
+            tokens: moved(seen.tokens)?,
+            deep: seen.deep.into_iter().map(deep).collect::<Result<_>>()?,
+        })
     }
 
     /// Latent tokens of several pictures, one after the other, (g, h).

@@ -169,31 +169,44 @@ impl VisionTower {
     }
 }
 
+/// What joins the residual stream of understanding tokens before a layer: (layer, rows of width h).
+pub type DeepRows = Vec<(usize, Tensor)>;
+
 /// Two-layer MLP from the tower's width to the language model's.
+///
+/// Ours: it may have further second layers, whose outputs join the vision tokens in the middle of the
+/// language model (DeepStack, arXiv:2406.04334, sec. 3.2). A small frozen language model takes little
+/// from what is said at its input alone; this way the picture reaches it at any depth, and text
+/// without a picture is left exactly as it was.
 #[derive(Debug, Clone)]
 pub struct Connector {
     fc1: Linear,
     fc2: Linear,
+    deep: Vec<(usize, Linear)>,
 }
 
 impl Connector {
-    /// Reads `fc1` and `fc2` under `vb`.
+    /// Reads `fc1`, `fc2`, and `deep.{layer}` for every layer of `deep_layers`, under `vb`.
     ///
     /// # Errors
     /// When a tensor is missing or of another shape.
-    pub fn load(w: usize, h: usize, vb: VarBuilder) -> Result<Self> {
+    pub fn load(w: usize, h: usize, deep_layers: &[usize], vb: VarBuilder) -> Result<Self> {
+        let deep = |layer: &usize| Ok((*layer, load_linear(&vb.pp("deep").pp(layer), h, h, true)?));
         Ok(Self {
             fc1: load_linear(&vb.pp("fc1"), w, h, true)?,
             fc2: load_linear(&vb.pp("fc2"), h, h, true)?,
+            deep: deep_layers.iter().map(deep).collect::<Result<_>>()?,
         })
     }
 
-    /// Maps features (n, w) to (n, h).
+    /// Maps features (n, w) to (n, h): what enters the language model, and what joins it later.
     ///
     /// # Errors
     /// When the width differs.
-    pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&fused::gelu_tanh(&self.fc1.forward(features)?)?)
+    pub fn forward(&self, features: &Tensor) -> Result<(Tensor, DeepRows)> {
+        let hidden = fused::gelu_tanh(&self.fc1.forward(features)?)?;
+        let deep = |(layer, linear): &(usize, Linear)| Ok((*layer, linear.forward(&hidden)?));
+        Ok((self.fc2.forward(&hidden)?, self.deep.iter().map(deep).collect::<Result<_>>()?))
     }
 }
 

@@ -365,7 +365,7 @@ const INITIAL_STD: f64 = 0.02;
 
 /// Initial values: norms 1, biases and output projections 0, everything else N(0, 0.02²).
 ///
-/// Zero output projections make a fresh expert start as the identity (as in adaLN-Zero, DiT,
+/// Zero output projections make a fresh expert, and what a connector adds to later layers, start as the identity (as in adaLN-Zero, DiT,
 /// arXiv:2212.09748, sec. 3.2).
 fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result<Tensor> {
     let is_norm = name.contains("norm");
@@ -375,7 +375,8 @@ fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result
     if is_norm {
         return Tensor::ones(shape, DType::F32, device);
     }
-    let zero = ["o_proj", "down_proj", "llm2vae"].iter().any(|part| name.contains(part));
+    let zero =
+        ["o_proj", "down_proj", "llm2vae", "connector.deep"].iter().any(|part| name.contains(part));
     if zero {
         return Tensor::zeros(shape, DType::F32, device);
     }

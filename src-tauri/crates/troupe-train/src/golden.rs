@@ -24,7 +24,7 @@ use troupe_model::{
     flow::{FlowContexts, FlowRun, FlowSampling, FlowStep, Guidance, StepRule},
     image_ops::{ImageTransform, normalise, to_rgb, to_rgb_image},
     text::TextSampling,
-    unified::{LatentInput, Network},
+    unified::{LatentInput, Network, VisionTokens},
     weights::Weights,
 };
 
@@ -320,7 +320,8 @@ impl Runner<'_> {
         let (_, h, w) = picture.dims3()?;
         let network = &self.folder.network;
         let features = network.vision_features(picture)?;
-        let (connector, tokens) = network.vision_tokens(&features, h / patch, w / patch)?;
+        let VisionTokens { connected: connector, tokens, .. } =
+            network.vision_tokens(&features, h / patch, w / patch)?;
         Ok(outputs([("features", features), ("connector", connector), ("tokens", tokens)]))
     }
 

@@ -14,6 +14,7 @@ use troupe_model::{
     layout::{Block, BlockMode, Layout},
     llm::{Hidden, Kv},
     unified::{LatentInput, Network},
+    vit::DeepRows,
 };
 use troupe_nn::fused;
 
@@ -150,6 +151,8 @@ impl SequenceLoss {
 struct Packed {
     blocks: Vec<Block>,
     und: Vec<Tensor>,
+    /// What joins them before later layers, with the first row of each.
+    deep: Vec<(usize, DeepRows)>,
     num_und: usize,
     latents: Vec<LatentRow>,
     num_gen: usize,
@@ -280,12 +283,17 @@ impl Answers {
         fused::cross_entropy(&self.logits, &self.labels)
     }
 
-    /// Mean of [`losses`](Self::losses).
+    /// Mean over answers of the mean over their tokens: a long answer counts as much as "Yes.".
     ///
     /// # Errors
     /// When memory runs out.
     pub fn loss(&self) -> Result<Tensor> {
-        self.losses()?.mean_all()
+        let answers = self.lengths.iter().filter(|n| **n > 0);
+        let share = 1. / answers.clone().count().max(1) as f32;
+        let weights: Vec<f32> =
+            answers.flat_map(|n| std::iter::repeat_n(share / *n as f32, *n)).collect();
+        let losses = self.losses()?;
+        (&losses * Tensor::new(weights, losses.device())?)?.sum_all()
     }
 
     /// Tokens with a loss (c).
@@ -342,9 +350,13 @@ pub fn picture_questions_answers(
     if packed.ce_rows.is_empty() {
         return Ok(None);
     }
-    let und = Tensor::cat(&packed.und, 0)?;
+    let hidden = Hidden {
+        und: Some(Tensor::cat(&packed.und, 0)?),
+        deep: packed.deep_rows()?,
+        ..Hidden::default()
+    };
     let layout = Layout::new(packed.blocks, &[]);
-    let hidden = network.forward(Hidden { und: Some(und), latent: None }, &layout, Kv::None)?;
+    let hidden = network.forward(hidden, &layout, Kv::None)?;
     let Some(und) = hidden.und else { bail!("questions without tokens") };
     let rows = Tensor::new(packed.ce_rows, und.device())?;
     let logits = network.lm().logits(&und.index_select(&rows, 0)?.contiguous()?)?;
@@ -424,16 +436,17 @@ impl Packed {
                 Ok(ids.len() as u32)
             }
             SequenceBlock::Vision(input) => {
-                let tokens = match input {
+                let seen = match input {
                     VisionInput::Pixels(picture) => network.embed_picture(picture)?,
                     VisionInput::Features { features, rows, columns } => {
-                        network.vision_tokens(features, *rows, *columns)?.1
+                        network.vision_tokens(features, *rows, *columns)?
                     }
                 };
                 let markers = network.embed_text(&[special.vision_start, special.vision_end])?;
                 let (start, end) = (markers.narrow(0, 0, 1)?, markers.narrow(0, 1, 1)?);
-                let und = Tensor::cat(&[&start, &tokens, &end], 0)?;
+                let (und, deep) = seen.between(&start, &end)?;
                 self.position_ids.extend(std::iter::repeat_n(rope, und.dim(0)?));
+                self.deep.push((self.num_und, deep));
                 self.push(sample, BlockMode::Full, und, rope)?;
                 Ok(1)
             }
@@ -451,6 +464,24 @@ impl Packed {
                 Ok(u32::from(target.is_none()))
             }
         }
+    }
+
+    /// What joins the understanding tokens of all blocks, (u, h) a layer; 0 for text.
+    fn deep_rows(&self) -> Result<DeepRows> {
+        let Some((_, first)) = self.deep.first() else { return Ok(DeepRows::new()) };
+        let layer = |(index, (layer, like)): (usize, &(usize, Tensor))| {
+            let gap = |rows| Tensor::zeros((rows, like.dim(1)?), like.dtype(), like.device());
+            let (mut parts, mut end) = (Vec::new(), 0);
+            for (start, deep) in &self.deep {
+                parts.push(gap(start - end)?);
+                parts.push(deep[index].1.clone());
+                end = start + deep[index].1.dim(0)?;
+            }
+            parts.push(gap(self.num_und - end)?);
+            parts.retain(|part| part.elem_count() > 0);
+            Ok((*layer, Tensor::cat(&parts, 0)?))
+        };
+        first.iter().enumerate().map(layer).collect()
     }
 
     fn add_text_loss(&mut self, ids: &[u32], loss_from: Option<usize>) {
@@ -527,8 +558,8 @@ impl Packed {
             })
             .collect();
         let latent = if inputs.is_empty() { None } else { Some(network.embed_latents(&inputs)?) };
+        let hidden = Hidden { und: cat(&self.und)?, latent, deep: self.deep_rows()? };
         let layout = Layout::new(self.blocks, &[]);
-        let hidden = Hidden { und: cat(&self.und)?, latent };
         let hidden = network.forward(hidden, &layout, Kv::None)?;
         let ce = match hidden.und {
             Some(und) if !self.ce_rows.is_empty() => {
@@ -558,5 +589,23 @@ impl Packed {
             ce,
             mse,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_long_answer_counts_as_much_as_a_short_one() -> Result<()> {
+        let logits = Tensor::new(&[[0f32, 2.], [0., 1.], [1., 0.], [0., 3.]], &Device::Cpu)?;
+        let answers = Answers { logits, labels: vec![1, 1, 1, 1], lengths: vec![1, 0, 3] };
+        let cost = |lead: f32| (1. + (-lead).exp()).ln();
+        let want = (cost(2.) + (cost(1.) + cost(-1.) + cost(3.)) / 3.) / 2.;
+        let got = answers.loss()?.to_scalar::<f32>()?;
+        assert!((got - want).abs() < 1e-6, "{got} {want}");
+        Ok(())
     }
 }

@@ -5,11 +5,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor, Var};
-use troupe_model::runtime::Model;
+use troupe_model::{llm::Recompute, runtime::Model};
 use troupe_nn::noise::{Noise, Stream};
 use troupe_train::{
     sequence::{
-        FlowTarget, SequenceBlock, VisionInput, sequence_loss, sequence_loss_sharing_starts,
+        FlowTarget, SequenceBlock, SequenceLoss, VisionInput, sequence_loss,
+        sequence_loss_sharing_starts,
     },
     sft::load_trainable,
 };
@@ -119,6 +120,36 @@ fn a_shared_start_changes_neither_losses_nor_gradients() {
         }
     }
     assert!(compared > 10, "only {compared} gradients");
+}
+
+#[test]
+fn a_picture_joins_deeper_layers_and_leaves_text_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, vars) = base(dir.path());
+    let special = model.tokenizer().special();
+    let samples = samples(&model);
+    let deep = &vars["connector.deep.1.weight"];
+    let run = |model: &Model| sequence_loss(model.network(), special, &samples).unwrap();
+    let gradient = |loss: &SequenceLoss, recompute: Option<&Recompute>| {
+        let mut grads = loss.ce.as_ref().unwrap().mean_all().unwrap().backward().unwrap();
+        recompute.iter().for_each(|recompute| recompute.collect(&mut grads).unwrap());
+        grads.get(deep).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let plain = run(&model);
+    let wanted = gradient(&plain, None);
+    let recompute = Recompute::new(vars.values().cloned().collect());
+    model.network_mut().set_recompute(Some(recompute.clone()));
+    let recomputed = run(&model);
+    let ce = |loss: &SequenceLoss| values(loss.ce.as_ref());
+    assert!(worst(&ce(&plain), &ce(&recomputed)) < 2e-5);
+    assert!(worst(&wanted, &gradient(&recomputed, Some(&recompute))) < 2e-5);
+    model.network_mut().set_recompute(None);
+    deep.set(&deep.zeros_like().unwrap()).unwrap();
+    let (with, without) = (ce(&plain), ce(&run(&model)));
+    // Losses of the only sample with a picture stand behind those of two texts.
+    let (texts, seen) = (12 + 3, 12 + 3 + 4);
+    assert!(worst(&with[texts..seen], &without[texts..seen]) > 1e-2);
+    assert_eq!((&with[..texts], &with[seen..]), (&without[..texts], &without[seen..]));
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl MotLm {
     ) -> Result<Hidden> {
         let num = |rows: &Option<Tensor>| rows.as_ref().map_or(Ok(0), |xs| xs.dim(0));
         let (num_und, num_gen) = (num(&hidden.und)?, num(&hidden.latent)?);
-        let parts: Vec<Tensor> = hidden.und.into_iter().chain(hidden.latent).collect();
+        let parts: Vec<&Tensor> = hidden.und.iter().chain(&hidden.latent).collect();
         if parts.is_empty() {
             bail!("a pass without tokens")
         }
@@ -152,9 +152,12 @@ impl MotLm {
         }
         let und_rope = self.rope(&layout.und_positions())?;
         let gen_rope = self.rope(&layout.gen_positions())?;
-        for layer in &self.layers {
+        for (i, layer) in self.layers.iter().enumerate() {
             if num_und == 0 && layer.latent.is_none() {
                 continue;
+            }
+            if let Some((_, joining)) = hidden.deep.iter().find(|(at, _)| *at == i) {
+                rows = (rows + joining.pad_with_zeros(0, 0, num_gen)?)?;
             }
             let mask = if layer.latent.is_some() { layout.mask_all() } else { layout.mask_und() };
             rows = rows.apply_op1(Segment {
@@ -170,6 +173,7 @@ impl MotLm {
         let part = |start: usize, len: usize| {
             (len > 0).then(|| rows.narrow(0, start, len)?.contiguous()).transpose()
         };
-        self.normed(Hidden { und: part(0, num_und)?, latent: part(num_und, num_gen)? })
+        let (und, latent) = (part(0, num_und)?, part(num_und, num_gen)?);
+        self.normed(Hidden { und, latent, ..Hidden::default() })
     }
 }

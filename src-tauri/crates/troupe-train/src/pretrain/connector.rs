@@ -1,6 +1,12 @@
 //! The connector from the vision tower to the understanding expert, from questions about pictures.
 //!
-//! The tower and the understanding expert stay as they are. A picture becomes the vision tokens of an
+//! The tower and the understanding expert stay as they are; the connector begins with the words that the
+//! stage before it has taught. On mini that and layers in the middle of the language model
+//! ([`Connector`](troupe_model::vit::Connector)) brought the loss of held-out answers to 1.33 after 1600
+//! pictures, where a fresh connector at the input alone, beside fixed positions, stood at 1.81 after
+//! 1500.
+//!
+//! A picture becomes the vision tokens of an
 //! ordinary picture block, each question and its answer the two text blocks of an ordinary
 //! exchange, and only the tokens of answers have a loss. A picture runs once for all its questions,
 //! which do not see each other.
@@ -24,7 +30,7 @@ use troupe_nn::noise::{Noise, Stream};
 use super::{
     data::{Asked, PictureSet, Question, QuestionKind, read_questions},
     run::{RunSettings, Stage, StepLoss, Trainer, write_half},
-    vision::{CONNECTOR_PREFIX, VISION_FILE, needs_tower},
+    vision::{VISION_FILE, is_connecting, needs_tower},
 };
 use crate::{
     data::Deck,
@@ -154,8 +160,7 @@ pub fn run(job: &ConnectorJob, watch: Watcher) -> TrainResult<Outcome> {
     watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
     check_tower(&settings.model_dir)?;
-    let (model, vars) =
-        load_trainable(&settings.model_dir, |name| name.starts_with(CONNECTOR_PREFIX))?;
+    let (model, vars) = load_trainable(&settings.model_dir, is_connecting)?;
     let size = model.config().picture_size as u32;
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let asked = read_questions(&settings.data_dir, pictures.len())?;

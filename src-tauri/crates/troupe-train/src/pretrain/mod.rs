@@ -2,8 +2,8 @@
 //!
 //! | stage | learns | from |
 //! |---|---|---|
-//! | [`vision`] | vision tower and text tower | pictures with captions and statements |
-//! | [`connector`] | connector from the tower to the understanding expert | questions about pictures |
+//! | [`vision`] | vision tower and text tower, the connector's first words | pictures with captions and statements |
+//! | [`connector`] | connector through the understanding expert | questions about pictures |
 //! | [`generation`] | generation expert, time embedding, latent projections | pictures with captions |
 //!
 //! The understanding expert stays as it is in all of them. Every stage has the same loop, in
@@ -18,6 +18,7 @@ pub mod following;
 pub mod generation;
 pub mod run;
 pub mod vision;
+mod words;
 
 pub use generation::{GENERATION_FILE, PretrainJob, run};
 pub use run::RunSettings;

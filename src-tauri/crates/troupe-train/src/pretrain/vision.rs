@@ -18,6 +18,9 @@
 //! in training and again in every use as a scorer. On descriptions of pictures two trained layers
 //! bind colours to parts soon enough.
 //!
+//! Beside all this the connector learns to say in words what is stated of the picture, without a pass
+//! through the language model (module `words`).
+//!
 //! Source: SigLIP (arXiv:2303.15343, sec. 3.2 and algorithm 1).
 //! Shapes: b = pictures, m = texts, d = width of the common space.
 
@@ -40,6 +43,7 @@ use troupe_model::{
 use super::{
     data::{Asked, PictureSet, read_questions},
     run::{RunSettings, Stage, StepLoss, Trainer, write_half},
+    words::Words,
 };
 use crate::{
     data::Deck,
@@ -53,12 +57,20 @@ pub const VISION_FILE: &str = "vision.safetensors";
 pub(crate) const TOWER_PREFIX: &str = "vit_model.";
 /// Prefix of the connector's tensors.
 pub(crate) const CONNECTOR_PREFIX: &str = "connector.";
+/// Position table of the vision tokens in the language model.
+pub(crate) const POSITIONS_TENSOR: &str = "vit_pos_embed.pos_embed";
+/// Whether a tensor leads from the tower to the language model.
+pub(crate) fn is_connecting(name: &str) -> bool {
+    name.starts_with(CONNECTOR_PREFIX) || name == POSITIONS_TENSOR
+}
 /// Initial factor of the similarities and initial offset of the logits. The paper's offset, −10, is
 /// for batches of thousands, where nearly every pair is false.
 const INITIAL_SCALE: f32 = 10.;
 const INITIAL_BIAS: f32 = -5.;
 /// How much faster than the weights those two numbers move.
 const SCALAR_RATE: f64 = 10.;
+/// The same for the connector, which has to tell hundreds of words apart with two layers.
+const CONNECTING_RATE: f64 = 4.;
 /// Captions that a picture's own has to be found among.
 const RETRIEVAL: usize = 100;
 /// Everything that determines a run of this stage.
@@ -69,6 +81,8 @@ pub struct VisionJob {
     pub settings: RunSettings,
     /// Pictures per step (b).
     pub pictures: usize,
+    /// Whether the base's own towers and connector go on learning instead of fresh ones.
+    pub goes_on: bool,
 }
 
 impl Default for VisionJob {
@@ -80,7 +94,7 @@ impl Default for VisionJob {
             ema_decay: 0.99,
             ..RunSettings::default()
         };
-        Self { settings, pictures: 64 }
+        Self { settings, pictures: 64, goes_on: false }
     }
 }
 
@@ -117,9 +131,46 @@ impl std::fmt::Display for VisionMeasure {
 struct Vision<'a> {
     job: &'a VisionJob,
     encoder: DualEncoder,
+    connecting: Connecting,
+    words: Words,
     pictures: PictureSet,
     asked: Vec<Asked>,
     held: HeldOut,
+}
+
+impl Vision<'_> {
+    /// For how many held-out pictures the connector says the right words, by attribute.
+    fn said(&mut self) -> TrainResult<String> {
+        let mut tokens = Vec::new();
+        for start in (0..self.held.pictures.len()).step_by(self.job.pictures.max(1)) {
+            let mut pixels = Vec::new();
+            for index in start..(start + self.job.pictures).min(self.held.pictures.len()) {
+                pixels.push(self.encoder.pixels(&self.held.pictures.picture(index)?)?);
+            }
+            let features = self.encoder.picture_features(&pixels)?;
+            tokens.push(self.connecting.tokens(&features)?.detach());
+        }
+        let right = self.words.right(&Tensor::cat(&tokens, 0)?, &self.held.asked)?;
+        let listed = |(about, (right, all)): (String, (usize, usize))| {
+            format!(", {about} {:.1} % of {all}", 100. * right as f64 / all.max(1) as f64)
+        };
+        Ok(right.into_iter().map(listed).collect())
+    }
+}
+
+/// The connector as it enters the language model.
+struct Connecting {
+    connector: Connector,
+    positions: Tensor, // (n, h)
+}
+
+impl Connecting {
+    /// Vision tokens (b, n, h) of features (b, n, w).
+    fn tokens(&self, features: &Tensor) -> Result<Tensor> {
+        let (b, n, w) = features.dims3()?;
+        let (connected, _) = self.connector.forward(&features.reshape((b * n, w))?)?;
+        connected.reshape((b, n, ()))?.broadcast_add(&self.positions)
+    }
 }
 
 /// What is kept back.
@@ -136,30 +187,50 @@ impl HeldOut {
     }
 }
 
-/// The towers of a base with fresh weights, whatever its files hold of them, the variables, and
-/// fresh weights of a connector that fits.
-type Fresh = (DualEncoder, BTreeMap<String, Var>, BTreeMap<String, Var>);
+/// Everything that looks at pictures, to be trained, and all of its variables.
+type Towers = (DualEncoder, Connecting, BTreeMap<String, Var>);
 
-fn fresh(dir: &Path, seed: u64) -> TrainResult<Fresh> {
+/// The towers and the connector of a base: what its files hold of them when they are to go on, fresh
+/// ones otherwise.
+///
+/// Positions of vision tokens are learned, from 0 on: fixed ones are sines and cosines, beside which
+/// a small language model's words would be faint (√(h / 2) long, some seven words).
+fn towers(dir: &Path, seed: u64, goes_on: bool) -> TrainResult<Towers> {
     let is_ours = |name: &str| {
         [TOWER_PREFIX, CONNECTOR_PREFIX, SCORER_PREFIX].iter().any(|part| name.starts_with(part))
     };
-    let source = ModelFiles::find(dir)?.source()?;
-    let weights = Arc::new(source.hiding(is_ours).fresh(seed, is_ours).trainable(is_ours));
+    let cfg = ModelConfig::from_dir(dir)?;
+    let (h, side) = (cfg.llm_config.hidden_size, cfg.vit_max_num_patch_per_side);
+    let mut source = ModelFiles::find(dir)?.source()?;
+    let goes_on = goes_on && source.shapes().contains_key(SCALE_TENSOR);
+    if !goes_on || !source.shapes().contains_key(POSITIONS_TENSOR) {
+        let zeros = Tensor::zeros((side * side, h), DType::F32, &Device::Cpu)?;
+        source = source.memory([(POSITIONS_TENSOR.to_owned(), zeros)].into());
+    }
+    let weights = Arc::new(
+        source
+            .hiding(move |name| is_ours(name) && !goes_on)
+            .fresh(seed, is_ours)
+            .trainable(move |name| is_ours(name) || name == POSITIONS_TENSOR),
+    );
     let encoder = DualEncoder::from_weights(dir, &weights)?;
+    let vb = weights.builder(DType::F32, &Device::Cpu);
+    let w = cfg.vit_config.hidden_size;
+    let connecting = Connecting {
+        connector: Connector::load(w, h, &cfg.deep_connector_layers, vb.pp("connector"))?,
+        positions: vb.get((side * side, h), POSITIONS_TENSOR)?,
+    };
     let vars = weights.vars();
+    if goes_on {
+        return Ok((encoder, connecting, vars));
+    }
     let scalar = |name: &str, value: f32| match vars.get(name) {
         Some(var) => var.set(&Tensor::full(value, var.shape(), var.device())?),
         None => Ok(()),
     };
     scalar(SCALE_TENSOR, INITIAL_SCALE.ln())?;
     scalar(BIAS_TENSOR, INITIAL_BIAS)?;
-    let cfg = encoder.config();
-    let vb = weights.builder(DType::F32, &Device::Cpu).pp("connector");
-    Connector::load(cfg.vit_config.hidden_size, cfg.llm_config.hidden_size, vb)?;
-    let connector =
-        weights.vars().into_iter().filter(|(name, _)| name.starts_with(CONNECTOR_PREFIX)).collect();
-    Ok((encoder, vars, connector))
+    Ok((encoder, connecting, vars))
 }
 
 fn picture_side(config: &ModelConfig) -> u32 {
@@ -173,20 +244,21 @@ fn picture_side(config: &ModelConfig) -> u32 {
 pub fn run(job: &VisionJob, watch: Watcher) -> TrainResult<Outcome> {
     watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
-    let (encoder, vars, connector) = fresh(&settings.model_dir, settings.seed)?;
+    let (encoder, connecting, vars) = towers(&settings.model_dir, settings.seed, job.goes_on)?;
     let size = picture_side(encoder.config());
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let asked = read_questions(&settings.data_dir, pictures.len())?;
     let held = HeldOut::open(&settings.held_dir, size)?;
-    let rate = |name: &str| {
-        if [SCALE_TENSOR, BIAS_TENSOR].contains(&name) { SCALAR_RATE } else { 1. }
+    let words = Words::new(&encoder, &asked, connecting.positions.dim(0)?)?;
+    let rate = |name: &str| match name {
+        SCALE_TENSOR | BIAS_TENSOR => SCALAR_RATE,
+        name if is_connecting(name) => CONNECTING_RATE,
+        _ => 1.,
     };
     let mut trainer = Trainer::new(settings, vars, pictures.len(), rate)?;
-    let mut stage = Vision { job, encoder, pictures, asked, held };
+    let mut stage = Vision { job, encoder, connecting, words, pictures, asked, held };
     let outcome = trainer.train(&mut stage, watch)?;
-    let mut tensors = trainer.averages()?;
-    tensors.extend(connector.into_iter().map(|(name, var)| (name, var.as_tensor().clone())));
-    write_half(&tensors, &settings.run_dir.join(VISION_FILE))?;
+    write_half(&trainer.averages()?, &settings.run_dir.join(VISION_FILE))?;
     watch(TrainEvent::Ended { outcome });
     Ok(outcome)
 }
@@ -216,17 +288,21 @@ impl Stage for Vision<'_> {
         for (_, statement) in &statements {
             texts.push(self.encoder.tokens(statement)?);
         }
-        let pictures = self.encoder.picture_vectors(&pixels)?;
+        let features = self.encoder.picture_features(&pixels)?;
+        let pictures = self.encoder.picture_vectors(&features)?;
         let logits = self.encoder.logits(&pictures, &self.encoder.text_vectors(&texts)?)?;
         let truth = truth(&asked, &statements, logits.device())?;
         let of_statements = logits.narrow(1, asked.len(), statements.len())?;
         let values = value_loss(&of_statements, &asked, &statements)?;
-        Ok(StepLoss { loss: (sigmoid_loss(&logits, &truth)? + values)?, is_text: false })
+        let words = self.words.loss(&self.connecting.tokens(&features)?, &asked)?;
+        let loss = ((sigmoid_loss(&logits, &truth)? + values)? + words)?;
+        Ok(StepLoss { loss, is_text: false })
     }
 
     fn observe(&mut self, step: usize, watch: Watcher) -> TrainResult<()> {
         let measured = measure_on(&self.encoder, &mut self.held)?;
-        watch(TrainEvent::Note(format!("step {step}: {measured}").into()));
+        let said = self.said()?;
+        watch(TrainEvent::Note(format!("step {step}: {measured}; words{said}").into()));
         Ok(())
     }
 }
@@ -412,7 +488,7 @@ mod tests {
         let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         value["scorer_config"]["patch_pooling"] = pooling.into();
         std::fs::write(&config, value.to_string()).expect("writable");
-        let (encoder, vars, _) = fresh(dir.path(), 3)?;
+        let (encoder, _, vars) = towers(dir.path(), 3, false)?;
         let pixels: Vec<Tensor> = (1..4)
             .map(|seed| {
                 Noise::new(seed, Stream::InitialNoise, 0).normal_tensor((3, 32, 32), &Device::Cpu)
@@ -420,13 +496,17 @@ mod tests {
             .collect::<Result<_>>()?;
         let texts = ["a cat", "two dogs", "red"].map(|text| encoder.tokens(text));
         let texts: Vec<Vec<u32>> = texts.into_iter().collect::<std::result::Result<_, _>>()?;
-        let (pictures, texts) = (encoder.picture_vectors(&pixels)?, encoder.text_vectors(&texts)?);
+        let (pictures, texts) = (
+            encoder.picture_vectors(&encoder.picture_features(&pixels)?)?,
+            encoder.text_vectors(&texts)?,
+        );
         let logits = encoder.logits(&pictures, &texts)?;
         let signs = Tensor::eye(3, DType::F32, &Device::Cpu)?.affine(2., -1.)?;
         let grads = sigmoid_loss(&logits, &signs)?.backward()?;
         assert!(vars.keys().any(|name| name.starts_with(TOWER_PREFIX)));
         // A key's bias adds the same to every score of a query, which softmax takes out.
-        for (name, var) in vars.iter().filter(|(name, _)| !name.ends_with("k_proj.bias")) {
+        let of_towers = |name: &str| !name.ends_with("k_proj.bias") && !is_connecting(name);
+        for (name, var) in vars.iter().filter(|(name, _)| of_towers(name)) {
             let grad = grads.get(var).map(|grad| grad.abs()?.sum_all()?.to_scalar::<f32>());
             let size = grad.transpose()?;
             assert!(size.is_some_and(|size| size.is_finite() && size > 0.), "{name}: {size:?}");
