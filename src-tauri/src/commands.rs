@@ -18,7 +18,7 @@ use troupe_api::{
         ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
         ExportOutcome, FindingItem, ImportOutcome, MessageItem, PictureItem, PromptReport,
         Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, SentPrompt,
-        StartTraining, Started, TrainingPlan, TreeNode,
+        StartTraining, Started, TrainingPlan, TreePage,
     },
 };
 
@@ -329,8 +329,8 @@ fn set_chat_settings(studio: Shared<'_>, chat_id: &str, settings: ChatSettings) 
 }
 
 #[tauri::command(async)]
-fn chat_tree(studio: Shared<'_>, chat_id: &str) -> ApiResult<Vec<TreeNode>> {
-    studio.chat_tree(chat_id)
+fn chat_tree(studio: Shared<'_>, chat_id: &str, offset: u32, limit: u32) -> ApiResult<TreePage> {
+    studio.chat_tree(chat_id, offset, limit)
 }
 
 #[tauri::command(async)]

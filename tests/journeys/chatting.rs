@@ -204,6 +204,15 @@ fn a_long_chat_is_told_in_parts() {
     let pinned: Vec<String> =
         studio.pinned_messages(chat_id).unwrap().into_iter().map(|m| m.id).collect();
     assert_eq!(pinned, [ids[4].as_str(), ids[9].as_str()]);
+
+    // What would be sent counts all of it, and reads no more than goes along.
+    let preview = studio.preview_prompt(chat_id, "Now?").unwrap();
+    assert_eq!((preview.num_turns, preview.num_left_out), (8, 491));
+    let places = [4, 9, 494, 499].map(|number| preview.prompt.find(&format!("number {number}")));
+    assert!(places.is_sorted() && places[0].is_some(), "{places:?}");
+    assert!(!preview.prompt.contains("number 493"));
+    let tree = studio.chat_tree(chat_id, 250, 3).unwrap();
+    assert_eq!((tree.total, tree.end, tree.rows[2].id.as_str()), (500, 499, ids[252].as_str()));
 }
 
 #[test]
@@ -221,8 +230,13 @@ fn branches_deletions_and_pins_can_be_walked_and_undone() {
     assert_eq!(detail.messages[1].text, "Good morning!");
     assert_eq!(detail.messages[1].alternatives.len(), 2);
     assert_eq!(detail.messages.len(), 3, "the old answers are on the other branch");
-    let tree = studio.chat_tree(&chat.chat.id).unwrap();
-    assert_eq!(tree.len(), 7);
+    let tree = studio.chat_tree(&chat.chat.id, 0, 100).unwrap();
+    assert_eq!((tree.rows.len(), tree.total, tree.num_branches), (7, 7, 1));
+    // Said anew stands right under the greeting, with what follows it.
+    assert_eq!((tree.rows[1].snippet.as_str(), tree.rows[1].lane), ("Good morning!", 1));
+    assert_eq!((tree.rows[2].is_shown, tree.rows[3].is_shown, tree.end), (true, false, 2));
+    let part = studio.chat_tree(&chat.chat.id, 5, 100).unwrap();
+    assert_eq!((&part.rows, part.total), (&tree.rows[5..].to_vec(), 7));
 
     // Back to the old branch, whole.
     assert_eq!(studio.select_alternative(&said).unwrap().messages.len(), 5);

@@ -14,9 +14,10 @@ use crate::{
     generate::{Draws, Generation, Writes, phase},
     picture_file::{encode_png, origin_texts},
     scene,
+    tree::outline,
     wire::{
         ChatDetail, ChatEvent, ChatSettings, ChatSummary, MessageItem, MessageStatus, PhaseKind,
-        PictureMode, Regenerate, SearchResult, SendMessage, Started, TreeNode,
+        PictureMode, Regenerate, SearchResult, SendMessage, Started, TreeNode, TreePage,
     },
 };
 
@@ -31,6 +32,8 @@ const TITLE: usize = 48;
 const ATTACHED: u32 = 1024;
 /// Messages that are told at once of a long thread.
 const PAGE: usize = 200;
+/// Most rows of a page of the tree.
+const MAX_TREE_PAGE: u32 = 500;
 /// Characters of a message in the tree.
 const SNIPPET: usize = 64;
 
@@ -336,20 +339,37 @@ impl Studio {
         Ok(self.store().set_chat_settings(chat_id, &text)?)
     }
 
-    /// All messages of a chat as a tree, oldest first.
+    /// The messages of a chat as a tree in reading order: `limit` of its rows from `offset` on.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub fn chat_tree(&self, chat_id: &str) -> ApiResult<Vec<TreeNode>> {
-        let node = |message: Message| TreeNode {
-            snippet: shortened(&message.text, SNIPPET),
-            is_user: message.role == Role::User,
-            has_picture: message.picture_id.is_some(),
-            is_pinned: message.pinned_ms.is_some(),
-            parent_id: message.parent_id,
-            id: message.id,
-        };
-        Ok(self.store().tree(chat_id)?.into_iter().map(node).collect())
+    /// When the chat does not exist.
+    pub fn chat_tree(&self, chat_id: &str, offset: u32, limit: u32) -> ApiResult<TreePage> {
+        let store = self.store();
+        let leaf = store.chat(chat_id)?.active_leaf;
+        let messages = store.tree_ids(chat_id)?;
+        let outline = outline(&messages, leaf.as_deref());
+        let shown = outline.iter().skip(offset as usize).take(limit.min(MAX_TREE_PAGE) as usize);
+        let rows = shown
+            .map(|row| {
+                let message = store.message(row.id)?;
+                Ok(TreeNode {
+                    snippet: shortened(&message.text, SNIPPET),
+                    is_user: message.role == Role::User,
+                    has_picture: message.picture_id.is_some(),
+                    is_pinned: message.pinned_ms.is_some(),
+                    lane: row.lane,
+                    num_branches: row.num_branches,
+                    is_shown: row.is_shown,
+                    id: message.id,
+                })
+            })
+            .collect::<ApiResult<_>>()?;
+        Ok(TreePage {
+            rows,
+            total: outline.len() as u32,
+            num_branches: outline.iter().filter(|row| row.num_branches > 1).count() as u32,
+            end: outline.iter().position(|row| Some(row.id) == leaf.as_deref()).unwrap_or(0) as u32,
+        })
     }
 
     /// Keeps a picture to go with a message; the result is its name.

@@ -25,6 +25,7 @@ mod scene;
 mod speed;
 mod sprites;
 mod training;
+mod tree;
 pub mod wire;
 mod wire_chat;
 

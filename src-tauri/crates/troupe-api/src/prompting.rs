@@ -265,9 +265,9 @@ impl Studio {
     /// # Errors
     /// When chat or character do not exist, or the base has no usable tokenizer.
     pub fn preview_prompt(&self, chat_id: &str, draft: &str) -> ApiResult<PromptReport> {
-        let (chat, mut thread) = {
+        let (chat, (mut thread, num_far)) = {
             let store = self.store();
-            (store.chat(chat_id)?, store.thread(chat_id)?)
+            (store.chat(chat_id)?, store.thread_end(chat_id, MAX_HISTORY_TURNS)?)
         };
         let character = self.library().load(&chat.character_id)?;
         let settings = crate::chat::settings(&chat);
@@ -301,7 +301,7 @@ impl Studio {
         let config = ModelConfig::from_dir(self.model_dir())?;
         Ok(PromptReport {
             num_turns: parts.history.len() as u32,
-            num_left_out: parts.num_left_out as u32,
+            num_left_out: (parts.num_left_out + num_far) as u32,
             limit: config.llm_config.max_position_embeddings as u32,
             parts: counted,
             num_tokens,

@@ -18,6 +18,7 @@ use crate::error::ApiError;
 pub use crate::wire_chat::{
     ChatSettings, CompareAnswer, CompareEvent, CompareRequest, CompareSide, ExportFormat,
     ExportOutcome, PhaseKind, PromptPart, PromptReport, SamplingPreset, SentPrompt, TreeNode,
+    TreePage,
 };
 pub use authoring::{BaseFacts, ChangeItem, CropItem, VersionItem};
 pub use evaluation::{

@@ -65,16 +65,35 @@ pub enum PhaseKind {
 pub struct TreeNode {
     /// The message.
     pub id: String,
-    /// The message before it.
-    pub parent_id: Option<String>,
     /// Whether the person wrote it, or the character.
     pub is_user: bool,
+    /// How many branches to the side of the oldest line it stands.
+    pub lane: u32,
+    /// Messages that follow it directly: beside each other when there are several.
+    pub num_branches: u32,
+    /// Whether it is in the thread on the screen.
+    pub is_shown: bool,
     /// How it begins.
     pub snippet: String,
     /// Whether it has a picture.
     pub has_picture: bool,
     /// Whether it is pinned.
     pub is_pinned: bool,
+}
+
+/// Some rows of a chat's tree, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct TreePage {
+    /// The rows, in reading order.
+    pub rows: Vec<TreeNode>,
+    /// Rows of the whole tree: its messages.
+    pub total: u32,
+    /// Messages that several others follow.
+    pub num_branches: u32,
+    /// Row of the last message on the screen.
+    pub end: u32,
 }
 
 /// A part of a prompt.

@@ -234,6 +234,32 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_thread_comes_with_its_first_and_pinned_messages() -> Result<()> {
+        let path = scratch("thread-end.db");
+        let store = Store::open(&path)?;
+        let chat = store.create_chat("bo", "Hello")?.id;
+        let end = |num| -> Result<(String, usize)> {
+            let (told, num_left_out) = store.thread_end(&chat, num)?;
+            Ok((told.into_iter().map(|m| m.text).collect(), num_left_out))
+        };
+        assert_eq!(end(3)?, (String::new(), 0));
+        store.add_message(&NewMessage::user(&chat, None, "x"))?;
+        let mut last: Option<String> = None;
+        for text in ["a", "b", "c", "d", "e", "f"] {
+            let added = store.add_message(&NewMessage::user(&chat, last.as_deref(), text))?.id;
+            if text == "c" || text == "e" {
+                store.pin_message(&added, true)?;
+            }
+            last = Some(added);
+        }
+        assert_eq!(end(2)?, ("acef".into(), 2));
+        assert_eq!(end(5)?, ("abcdef".into(), 0));
+        assert_eq!(end(6)?, ("abcdef".into(), 0));
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
     fn chinese_is_found_within_a_sentence() -> Result<()> {
         let path = scratch("chinese.db");
         let store = Store::open(&path)?;
@@ -268,6 +294,9 @@ mod tests {
         }
         let store = Store::open(&path)?;
         assert_eq!(store.thread("c")?[0].text, "kept");
+        let later = store.add_message(&NewMessage::user("c", Some("m"), "later"))?.id;
+        let (told, num_left_out) = store.thread_end("c", 1)?;
+        assert_eq!((told[0].id.as_str(), &told[1].id, num_left_out), ("m", &later, 0));
         assert_eq!(store.chat("c")?.settings, "{}");
         assert_eq!(store.search("kept", None, 9)?.len(), 1);
         assert!(path.with_extension("v1.backup.db").exists(), "no copy was kept");

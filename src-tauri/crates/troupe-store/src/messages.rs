@@ -173,8 +173,11 @@ impl Store {
         let id = new_id();
         let role = if new.role == Role::User { "user" } else { "character" };
         self.connection.execute(
-            "INSERT INTO messages (id, chat_id, parent_id, role, text, state, created_ms, attachment)
-             VALUES (:id, :chat, :parent, :role, :text, :state, :now, :attachment)",
+            "INSERT INTO messages
+                 (id, chat_id, parent_id, role, text, state, created_ms, attachment, depth, root_id)
+             VALUES (:id, :chat, :parent, :role, :text, :state, :now, :attachment,
+                 coalesce((SELECT depth + 1 FROM messages WHERE id = :parent), 0),
+                 coalesce((SELECT root_id FROM messages WHERE id = :parent), :id))",
             named_params! {
                 ":id": id, ":chat": new.chat_id, ":parent": new.parent_id, ":role": role,
                 ":text": new.text, ":state": new.state.as_str(), ":now": now_ms(),
@@ -257,6 +260,39 @@ impl Store {
         }
     }
 
+    /// What goes along with the last `num` messages of the thread that a chat shows, first message
+    /// first: those, pinned ones, and the very first. Also how many are left out. Cheap however long
+    /// the thread is, unless something in the chat is pinned.
+    ///
+    /// # Errors
+    /// When the chat does not exist.
+    pub fn thread_end(&self, chat_id: &str, num: usize) -> Result<(Vec<Message>, usize)> {
+        let mut last = Vec::new();
+        let mut next = self.chat(chat_id)?.active_leaf;
+        while let Some(id) = next.take().filter(|_| last.len() < num) {
+            let message = self.message(&id)?;
+            next.clone_from(&message.parent_id);
+            last.push(message);
+        }
+        last.reverse();
+        let Some(earliest) = last.first() else { return Ok((last, 0)) };
+        let sql = "SELECT depth, root_id FROM messages WHERE id = ?1";
+        let (num_before, root): (i64, String) = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([&earliest.id], |row| Ok((row.get("depth")?, row.get("root_id")?)))?;
+        if num_before == 0 {
+            return Ok((last, 0));
+        }
+        let mut told = vec![self.message(&root)?];
+        let is_told = |id: &str| id == root || last.iter().any(|message| message.id == id);
+        let pinned = self.pinned_in_thread(chat_id)?;
+        told.extend(pinned.into_iter().filter(|message| !is_told(&message.id)));
+        let num_left_out = num_before as usize - told.len();
+        told.append(&mut last);
+        Ok((told, num_left_out))
+    }
+
     /// Ids of the thread that a chat shows, first message first: cheap where the texts are not.
     ///
     /// # Errors
@@ -323,11 +359,12 @@ impl Store {
     pub fn select(&self, id: &str) -> Result<()> {
         let message = self.message(id)?;
         let mut leaf = message.id.clone();
-        let newest = "SELECT id FROM messages WHERE parent_id = ?1 AND deleted_ms IS NULL
+        let newest = "SELECT id FROM messages
+                      WHERE chat_id = ?1 AND parent_id = ?2 AND deleted_ms IS NULL
                       ORDER BY created_ms DESC, id DESC";
         let mut statement = self.connection.prepare_cached(newest)?;
         loop {
-            match statement.query_row([&leaf], |row| row.get::<_, String>(0)) {
+            match statement.query_row([&message.chat_id, &leaf], |row| row.get::<_, String>(0)) {
                 Ok(child) => leaf = child,
                 Err(rusqlite::Error::QueryReturnedNoRows) => break,
                 Err(error) => return Err(error.into()),
@@ -343,6 +380,20 @@ impl Store {
     pub fn branch_at(&self, id: &str) -> Result<()> {
         let message = self.message(id)?;
         self.set_leaf(&message.chat_id, Some(id))
+    }
+
+    /// Ids of all messages of a chat that are not deleted, each with that of the message before it,
+    /// oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn tree_ids(&self, chat_id: &str) -> Result<Vec<(String, Option<String>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, parent_id FROM messages WHERE chat_id = ?1 AND deleted_ms IS NULL
+             ORDER BY created_ms, id",
+        )?;
+        let rows = statement.query_map([chat_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// All messages of a chat that are not deleted, oldest first.
@@ -364,7 +415,7 @@ impl Store {
     /// When the message does not exist.
     pub fn delete_message(&self, id: &str) -> Result<()> {
         let message = self.message(id)?;
-        self.mark_from(id, None, Some(now_ms()))?;
+        self.mark_from(&message, None, Some(now_ms()))?;
         let beside = self.alternatives(&message)?.pop();
         match (beside, &message.parent_id) {
             (Some(beside), _) => self.select(&beside),
@@ -384,22 +435,22 @@ impl Store {
             self.connection.query_row(sql, [id], |row| row.get("deleted_ms")),
         )?;
         if when.is_some() {
-            self.mark_from(id, when, None)?;
+            self.mark_from(&self.message(id)?, when, None)?;
         }
         self.select(id)
     }
 
     /// Sets the time of deletion of a message and all that follow it, where it was `from`.
-    fn mark_from(&self, id: &str, from: Option<i64>, to: Option<i64>) -> Result<()> {
+    fn mark_from(&self, first: &Message, from: Option<i64>, to: Option<i64>) -> Result<()> {
         self.connection.execute(
             "WITH RECURSIVE below (id) AS (
                  SELECT ?1
                  UNION ALL
-                 SELECT m.id FROM messages m JOIN below b ON m.parent_id = b.id
+                 SELECT m.id FROM below b JOIN messages m ON m.chat_id = ?4 AND m.parent_id = b.id
              )
              UPDATE messages SET deleted_ms = ?3
              WHERE id IN (SELECT id FROM below) AND deleted_ms IS ?2",
-            (id, from, to),
+            (&first.id, from, to, &first.chat_id),
         )?;
         Ok(())
     }

@@ -88,8 +88,22 @@ CREATE TABLE sent (
 );
 ";
 
+/// Where a message stands: how many come before it in its thread, and the first of those.
+const PLACES: &str = "
+ALTER TABLE messages ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN root_id TEXT;
+WITH RECURSIVE placed (id, chat_id, depth, root_id) AS (
+    SELECT id, chat_id, 0, id FROM messages WHERE parent_id IS NULL
+    UNION ALL
+    SELECT m.id, m.chat_id, p.depth + 1, p.root_id
+    FROM placed p JOIN messages m ON m.chat_id = p.chat_id AND m.parent_id = p.id
+)
+UPDATE messages SET depth = placed.depth, root_id = placed.root_id
+FROM placed WHERE messages.id = placed.id;
+";
+
 /// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS];
+const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS, PLACES];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -10,6 +10,7 @@ import type { Regenerate } from '../ipc/bindings/Regenerate';
 import { asApiError, type Client } from '../ipc/client';
 import { Incoming, untold } from './incoming';
 import type { Drawing, Phase } from './phase';
+import { PromptPreview } from './preview.svelte';
 
 export type { Drawing } from './phase';
 
@@ -49,6 +50,8 @@ export class ChatSession {
   wantedId = $state<string | null>(null);
   /** Counts changes of the tree, for those who show it. */
   treeVersion = $state(0);
+  /** What would be sent next. */
+  readonly preview = new PromptPreview(this);
   /** Texts that are being changed, by message. */
   readonly edits = new SvelteMap<string, string>();
   /** Ids that are on the screen: what replaces the thread keeps them ready. */

@@ -1,30 +1,38 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import type { TreeNode } from '../ipc/bindings/TreeNode';
-import { rows } from './tree';
+import type { Client } from '../ipc/client';
+import { ChatTree, PAGE } from './tree.svelte';
 
-const node = (id: string, parentId: string | null): TreeNode => ({
-  id,
-  parentId,
-  isUser: false,
-  snippet: id,
-  hasPicture: false,
-  isPinned: false,
+/** A chat of that many messages in one line. */
+function planted(total: number) {
+  const chatTree = vi.fn<Client['chatTree']>((_chat, offset, limit) => {
+    const count = Math.max(0, Math.min(limit, total - offset));
+    const rows = Array.from({ length: count }, (_, at) => ({ id: `m${offset + at}` }) as TreeNode);
+    return Promise.resolve({ rows, total, numBranches: 0, end: total - 1 });
+  });
+  return { tree: new ChatTree({ chatTree } as unknown as Client, 'c'), chatTree };
+}
+
+it('reads what is looked at, each page once', async () => {
+  const { tree, chatTree } = planted(10_000);
+  await tree.reload(9_999, 9_999);
+  expect([tree.total, tree.end, tree.row(9_999)?.id]).toEqual([10_000, 9_999, 'm9999']);
+  expect(tree.row(0)).toBeUndefined();
+  await Promise.all([tree.show(9_890, 9_905), tree.show(9_880, 9_899), tree.show(9_950, 9_999)]);
+  expect(chatTree.mock.calls.map((call) => call[1])).toEqual([9_900, 9_800]);
+  expect(tree.row(9_890)?.id).toBe('m9890');
 });
 
-it('lists branches beside the line they leave', () => {
-  const nodes = [node('a', null), node('b', 'a'), node('c', 'b'), node('b2', 'a'), node('d', 'b2')];
-  const found = rows(nodes, new Set(['a', 'b2', 'd']));
-  expect(found.map((row) => `${row.node.id}${row.lane}${row.isShown ? '!' : ''}`)).toEqual([
-    'a0!',
-    'b21!',
-    'd1!',
-    'b0',
-    'c0',
-  ]);
-  expect(found[0]?.numBranches).toBe(2);
-});
-
-it('goes as deep as a chat does', () => {
-  const nodes = Array.from({ length: 10_000 }, (_, index) => node(`${index}`, index ? `${index - 1}` : null));
-  expect(rows(nodes, new Set()).length).toBe(10_000);
+it('keeps what is shown while it reads anew, and drops what is older', async () => {
+  const { tree, chatTree } = planted(250);
+  await tree.reload(0, 0);
+  let answer: (rows: Awaited<ReturnType<Client['chatTree']>>) => void = () => {};
+  chatTree.mockImplementationOnce(() => new Promise((done) => (answer = done)));
+  const late = tree.show(PAGE, PAGE);
+  const again = tree.reload(0, 0);
+  expect(tree.row(0)?.id).toBe('m0');
+  await again;
+  answer({ rows: [{ id: 'old' } as TreeNode], total: 7, numBranches: 3, end: 0 });
+  await late;
+  expect([tree.total, tree.row(PAGE)]).toEqual([250, undefined]);
 });

@@ -9,7 +9,7 @@ import type { MaterialRow } from '../ipc/bindings/MaterialRow';
 import type { Client } from '../ipc/client';
 import { MaterialBrowser, PAGE } from './browser.svelte';
 import { bestOf, number, signed, stagesOf } from './results';
-import { range, scrolled } from './rows';
+import { range, scrolled } from '../rows';
 import { isMute, letterOf, Trial } from './trial.svelte';
 import { EvaluationWatch } from './watch.svelte';
 import { pieces } from './words';

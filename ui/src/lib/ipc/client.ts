@@ -20,7 +20,7 @@ import type { ExportOutcome } from './bindings/ExportOutcome';
 import type { PromptItem } from './bindings/PromptItem';
 import type { PromptReport } from './bindings/PromptReport';
 import type { SentPrompt } from './bindings/SentPrompt';
-import type { TreeNode } from './bindings/TreeNode';
+import type { TreePage } from './bindings/TreePage';
 import type { ChatDetail } from './bindings/ChatDetail';
 import type { ChatEvent } from './bindings/ChatEvent';
 import type { ChatSummary } from './bindings/ChatSummary';
@@ -118,7 +118,8 @@ export const client = {
   pinChat: (chatId: string, isPinned: boolean) => call<null>('pin_chat', { chatId, isPinned }),
   setChatSettings: (chatId: string, settings: ChatSettings) =>
     call<null>('set_chat_settings', { chatId, settings }),
-  chatTree: (chatId: string) => call<TreeNode[]>('chat_tree', { chatId }),
+  chatTree: (chatId: string, offset: number, limit: number) =>
+    call<TreePage>('chat_tree', { chatId, offset, limit }),
   previewPrompt: (chatId: string, draft: string) => call<PromptReport>('preview_prompt', { chatId, draft }),
   sentPrompts: (messageId: string) => call<SentPrompt[]>('sent_prompts', { messageId }),
   attachPicture: (base64: string) => call<string>('attach_picture', { base64 }),

@@ -9,13 +9,21 @@ export type TreeNode = {
  */
 id: string, 
 /**
- * The message before it.
- */
-parentId: string | null, 
-/**
  * Whether the person wrote it, or the character.
  */
 isUser: boolean, 
+/**
+ * How many branches to the side of the oldest line it stands.
+ */
+lane: number, 
+/**
+ * Messages that follow it directly: beside each other when there are several.
+ */
+numBranches: number, 
+/**
+ * Whether it is in the thread on the screen.
+ */
+isShown: boolean, 
 /**
  * How it begins.
  */
