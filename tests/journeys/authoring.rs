@@ -14,6 +14,7 @@ fn draft(persona: &str) -> CharacterDraft {
         colours: "grey and moss".into(),
         notes: "# Dot\nLives in Ada's garden.".into(),
         greeting: "Hello.".into(),
+        other_greetings: vec!["Back so soon?".into(), "Rain again.".into()],
         ..CharacterDraft::default()
     }
 }

@@ -216,6 +216,23 @@ fn a_long_chat_is_told_in_parts() {
 }
 
 #[test]
+fn a_chat_begins_with_any_of_the_greetings() {
+    let scratch = Scratch::new();
+    let studio = scratch.studio();
+    let others = vec!["Slow day.".into(), " ".into(), "Rain again.".into()];
+    let dot = CharacterDraft { other_greetings: others, ..draft("Dot") };
+    let id = studio.create_character(dot).unwrap().id;
+    let chat = studio.create_chat(&id).unwrap();
+    assert_eq!(chat.messages[0].text, "Mind the trail.");
+    let greetings = &chat.messages[0].alternatives;
+    assert_eq!((greetings.len(), chat.thread.len()), (3, 1));
+    let other = studio.select_alternative(&greetings[2]).unwrap();
+    assert_eq!(other.messages[0].text, "Rain again.");
+    let sent = studio.preview_prompt(&chat.chat.id, "Hello?").unwrap().prompt;
+    assert!(sent.contains("Rain again.") && !sent.contains("Mind the trail."), "{sent}");
+}
+
+#[test]
 fn branches_deletions_and_pins_can_be_walked_and_undone() {
     let scratch = Scratch::new();
     let (studio, chat) = begin(&scratch);

@@ -11,6 +11,8 @@ export const ids = {
   fieldName: 'field-name',
   fieldPersona: 'field-persona',
   fieldStyle: 'field-style',
+  otherGreeting: 'other-greeting',
+  addGreeting: 'add-greeting',
   fieldGreeting: 'field-greeting',
   fieldAppearance: 'field-appearance',
   fieldOutfit: 'field-outfit',

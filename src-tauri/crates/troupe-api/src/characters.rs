@@ -48,6 +48,7 @@ fn draft(from: CharacterDraft) -> Draft {
             ..Default::default()
         },
         greeting: from.greeting,
+        other_greetings: from.other_greetings,
         notes: from.notes,
     }
 }
@@ -144,6 +145,7 @@ impl Studio {
                 colours: cues.colours.clone(),
                 expressions: cues.expressions.iter().map(expression).collect(),
                 greeting: character.greeting.clone(),
+                other_greetings: character.other_greetings.clone(),
                 notes: character.profile.clone().unwrap_or_default(),
             },
             pictures: character.pictures.iter().map(picture).collect(),
@@ -178,6 +180,7 @@ impl Studio {
         character.persona = new.persona;
         character.speaking_style = new.speaking_style;
         character.greeting = new.greeting;
+        character.other_greetings = new.other_greetings;
         let extra = std::mem::take(&mut character.visual_cues.extra);
         character.visual_cues = VisualCues { extra, ..new.visual_cues };
         let extra = std::mem::take(&mut character.speaking.extra);

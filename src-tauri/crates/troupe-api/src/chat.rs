@@ -148,7 +148,8 @@ impl Studio {
         Ok(self.store().chats(character_id)?.into_iter().map(summary).collect())
     }
 
-    /// Starts a chat. A greeting, if the character has one, is its first message.
+    /// Starts a chat. A greeting, if the character has one, is its first message; its other greetings
+    /// are alternatives of that.
     ///
     /// # Errors
     /// When the character does not exist.
@@ -156,12 +157,15 @@ impl Studio {
         let character = self.library().load(character_id)?;
         let store = self.store();
         let chat = store.create_chat(&character.id, &format!("Chat with {}", character.name))?;
-        if !character.greeting.trim().is_empty() {
-            let greeting = NewMessage {
-                role: Role::Character,
-                ..NewMessage::user(&chat.id, None, character.greeting.trim())
-            };
-            store.add_message(&greeting)?;
+        let mut usual = None;
+        for text in character.greetings() {
+            let greeting =
+                NewMessage { role: Role::Character, ..NewMessage::user(&chat.id, None, text) };
+            let added = store.add_message(&greeting)?;
+            usual.get_or_insert(added.id);
+        }
+        if let Some(usual) = usual {
+            store.select(&usual)?;
         }
         drop(store);
         self.chat(&chat.id)

@@ -171,9 +171,13 @@ impl<'a> ReplyParts<'a> {
             Some((last, before)) if last.role == Role::User => (last.text.as_str(), before),
             _ => ("", thread),
         };
-        let before = match before.split_first() {
-            Some((first, rest)) if first.role == Role::Character => rest,
-            _ => before,
+        let (opening, before) = match before.split_first() {
+            // Another greeting than the character's own may have been chosen, or written.
+            Some((first, rest)) if first.role == Role::Character => {
+                let is_own = first.text == character.greeting.trim();
+                (if is_own { &character.greeting } else { &first.text }, rest)
+            }
+            _ => (&character.greeting, before),
         };
         let first_recent = before.len().saturating_sub(MAX_HISTORY_TURNS);
         let history: Vec<HistoryTurn> = before
@@ -189,7 +193,7 @@ impl<'a> ReplyParts<'a> {
         Self {
             description: character.description(),
             about_user: about_user(settings),
-            opening: &character.greeting,
+            opening,
             num_left_out: before.len() - history.len(),
             history,
             message,
@@ -424,6 +428,19 @@ mod tests {
         let texts: Vec<&str> = parts.history.iter().map(|turn| turn.text).collect();
         assert_eq!(texts, ["line 1", "line 4", "line 5", "line 6", "line 7", "line 8", "line 9"]);
         assert_eq!(parts.num_left_out, 3);
+    }
+
+    #[test]
+    fn the_greeting_that_is_shown_opens_the_prompt() {
+        let (mut dot, settings) = (snail(), ChatSettings::default());
+        dot.greeting = "Mind the trail.\n".into();
+        let opening = |said: &str| {
+            let thread = [message(said, Role::Character, false), message("Hi.", Role::User, false)];
+            ReplyParts::new(&dot, &settings, &thread).opening.to_owned()
+        };
+        assert_eq!(opening("Mind the trail."), "Mind the trail.\n", "as it was taught");
+        assert_eq!(opening("Slow day."), "Slow day.");
+        assert_eq!(ReplyParts::new(&dot, &settings, &[]).opening, "Mind the trail.\n");
     }
 
     #[test]

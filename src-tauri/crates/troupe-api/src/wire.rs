@@ -161,6 +161,8 @@ pub struct CharacterDraft {
     pub expressions: Vec<ExpressionItem>,
     /// First line of a chat.
     pub greeting: String,
+    /// Other lines that a chat may begin with.
+    pub other_greetings: Vec<String>,
     /// Knowledge notes.
     pub notes: String,
 }

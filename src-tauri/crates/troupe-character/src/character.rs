@@ -184,6 +184,8 @@ pub struct Draft {
     pub visual_cues: VisualCues,
     /// First line of a chat.
     pub greeting: String,
+    /// Other lines that a chat may begin with.
+    pub other_greetings: Vec<String>,
     /// Knowledge notes; blank for none.
     pub notes: String,
 }
@@ -217,6 +219,9 @@ pub struct Character {
     /// First line of a chat.
     #[serde(default)]
     pub greeting: String,
+    /// Other lines that a chat may begin with; nothing is taught with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_greetings: Vec<String>,
     /// Background that is added when it is mentioned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lorebook: Vec<LoreEntry>,
@@ -282,10 +287,17 @@ impl Character {
             speaking: draft.speaking,
             visual_cues: draft.visual_cues,
             greeting: draft.greeting,
+            other_greetings: draft.other_greetings,
             profile: Some(draft.notes).filter(|notes| !notes.trim().is_empty()),
             dir,
             ..Self::default()
         })
+    }
+
+    /// Lines that a chat may begin with, the usual one first.
+    pub fn greetings(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.greeting).chain(&self.other_greetings);
+        all.map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 
     /// Reads a character folder.

@@ -189,6 +189,7 @@ fn texts(of: &Character) -> Texts {
         ("outfit", cues.outfit.clone()),
         ("colours", cues.colours.clone()),
         ("greeting", of.greeting.clone()),
+        ("otherGreetings", of.other_greetings.join("\n\n")),
         ("notes", of.profile.clone().unwrap_or_default()),
     ];
     for (place, (field, text)) in plain.into_iter().enumerate() {

@@ -14,6 +14,7 @@ export const emptyDraft: CharacterDraft = {
   colours: '',
   expressions: [],
   greeting: '',
+  otherGreetings: [],
   notes: '',
 };
 

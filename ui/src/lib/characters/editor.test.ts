@@ -17,6 +17,7 @@ const draft: CharacterDraft = {
   colours: '',
   expressions: [],
   greeting: '',
+  otherGreetings: [],
   notes: '',
 };
 

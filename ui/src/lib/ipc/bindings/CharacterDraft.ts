@@ -54,6 +54,10 @@ expressions: Array<ExpressionItem>,
  */
 greeting: string, 
 /**
+ * Other lines that a chat may begin with.
+ */
+otherGreetings: Array<string>, 
+/**
  * Knowledge notes.
  */
 notes: string, };
