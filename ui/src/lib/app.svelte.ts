@@ -45,6 +45,8 @@ export class App {
   actions = $state.raw<{ newChat?: () => void; search?: () => void; openChat?: (id: string) => void }>({});
   /** A chat to be opened as soon as the chat place is there. */
   wantedChat = $state<string | null>(null);
+  /** The message in it to be brought into view. */
+  wantedMessage: string | null = null;
   /** What is being dragged from one place of the window to another. */
   carried: Carried | null = null;
   /** Called before the place or the character changes, so that nothing typed is lost. */

@@ -117,6 +117,7 @@ export const en = {
   writeTo: 'Write to {name}…',
   send: 'Send',
   stop: 'Stop',
+  stopDrawing: 'Stop drawing',
   withPictures: 'Picture with every reply',
   untaught:
     '{name} has not been taught yet: it answers from its persona and example lines, and draws as the base model does.',
@@ -308,6 +309,8 @@ export const en = {
   pairHint: 'The reply that goes with this picture',
   fromChat: 'Use a chat as dialogue…',
   fromChatPictures: 'With its pictures, as training pictures',
+  chatToTraining: 'Learn from this',
+  chatToTrainingHint: 'Make this chat and its pictures example dialogue to learn from',
   fromChatDone: '“{title}” is a scene now',
   versionsHint:
     'Texts are kept by themselves at the first change after ten minutes. Pictures that were removed since come back with a version.',
