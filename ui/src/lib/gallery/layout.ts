@@ -34,7 +34,12 @@ export function layout(of: {
 }
 
 /** Where the place `index` is drawn. */
-export function position(index: number, at: Layout, gap: number, extra = 0): { x: number; y: number } {
+export function position(
+  index: number,
+  at: Pick<Layout, 'columns' | 'cell'>,
+  gap: number,
+  extra = 0,
+): { x: number; y: number } {
   const [column, row] = [index % at.columns, Math.floor(index / at.columns)];
   return { x: column * (at.cell + gap), y: row * (at.cell + extra + gap) };
 }
