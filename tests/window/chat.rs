@@ -83,10 +83,16 @@ async fn replies_are_swiped_redrawn_branched_deleted_and_found_again() {
     window.click(&by("search-hit")).await;
     window.until_text(&said, "Where does the boat go?").await;
     window.shot("chat-found").await;
+    // It becomes something to learn from.
+    window.click(&by("chat-teach")).await;
+    window.find(&by("toast")).await;
     window.close().await;
     let studio = scratch.studio();
+    let learned = &studio.character(&id).unwrap().scenes[0];
+    assert_eq!(learned.turns[0].text, "Where does the boat go?");
     let chat = studio.list_chats(Some(&id)).unwrap().remove(0);
-    assert_eq!(studio.chat_tree(&chat.id).unwrap().len(), rows, "nothing was lost");
+    let tree = studio.chat_tree(&chat.id, 0, 500).unwrap();
+    assert_eq!(tree.rows.len(), rows, "nothing was lost");
 }
 
 #[tokio::test]
@@ -106,6 +112,16 @@ async fn a_reply_is_stopped_and_kept() {
     assert!(!window.text(&words).await.trim().is_empty());
     assert_eq!(window.count(&last("message-picture")).await, 0);
     window.shot("chat-stopped").await;
+
+    // A picture has a stop of its own, which leaves what was said.
+    window.write(&by("chat-input"), "Hello?").await;
+    window.click(&by("chat-send")).await;
+    window.find("figure progress").await;
+    window.shot("chat-drawing").await;
+    window.click(&by("picture-stop")).await;
+    window.find(&by("chat-send")).await;
+    assert!(!window.text(&last("message-text")).await.trim().is_empty());
+    assert_eq!(window.count(&last("message-picture")).await, 0);
     window.close().await;
 }
 
