@@ -166,6 +166,14 @@ fn teaching_then_talking_drawing_and_asking() {
     let picture = file.to_str().unwrap();
     let answer = ["--json", "ask", "Dot", "What is this?", "--picture", picture];
     assert!(last_json(&succeed(&mut scratch.troupe(&answer)))["answer"].is_string());
+
+    let shown = ["chat", "Dot", "--say", "Do you see it?", "--attach", picture];
+    succeed(&mut scratch.troupe(&shown));
+    let studio = scratch.studio();
+    let chats = studio.list_chats(None).unwrap();
+    let said = chats.iter().flat_map(|chat| studio.chat(&chat.id).unwrap().messages);
+    let seen: Vec<String> = said.filter(|m| m.attachment.is_some()).map(|m| m.text).collect();
+    assert_eq!(seen, ["Do you see it?"]);
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub(crate) struct ChatArguments {
     /// Say this once instead of talking line by line.
     #[arg(long)]
     say: Option<String>,
+    /// A picture to show with what is said.
+    #[arg(long, value_name = "FILE", requires = "say")]
+    attach: Option<PathBuf>,
     /// When a reply gets a picture.
     #[arg(long, value_enum, default_value_t = Pictures::Always)]
     picture: Pictures,
@@ -137,10 +140,16 @@ impl Session<'_> {
             Pictures::Always => PictureMode::Always,
             Pictures::Never => PictureMode::Never,
         };
+        let attach = |file: &PathBuf| -> Result<String> {
+            let bytes =
+                std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            Ok(self.studio.attach_picture(&bytes)?)
+        };
         let request = SendMessage {
             chat_id: self.chat_id.clone(),
             parent_id: None,
             text: text.into(),
+            attachment: self.arguments.attach.as_ref().map(attach).transpose()?,
             picture_mode,
             seed: self.arguments.seed,
             ..SendMessage::default()
