@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use troupe_character::{
-    Added, Character, Draft, Expression, Scene, Speaker, Speaking, Split, Turn, VisualCues,
+    Added, Character, Draft, Expression, Scene, Speaker, Speaking, Split, Turn, VisualCues, cards,
     rolescape,
 };
 
@@ -347,6 +347,14 @@ impl Studio {
     /// When the folder holds none, or none called `only`.
     pub fn import_rolescape(&self, folder: &Path, only: Option<&str>) -> ApiResult<ImportOutcome> {
         Ok(rolescape::import(folder, only, self.library())?.into())
+    }
+
+    /// Imports character cards: PNG or JSON files, or folders of them.
+    ///
+    /// # Errors
+    /// When there is no card in them, or a file cannot be read.
+    pub fn import_cards(&self, paths: &[PathBuf]) -> ApiResult<ImportOutcome> {
+        Ok(cards::import(paths, self.library())?.into())
     }
 
     /// File of a character's picture.

@@ -145,6 +145,8 @@ pub enum ErrorCause {
     FileFailed,
     /// The folder `path` is no data set.
     NotADataset,
+    /// `path` holds no character card that can be read: `problem`.
+    NotACard,
     /// `path` is there already.
     AlreadyExists,
     /// A file of the base is missing or unusable.
@@ -298,6 +300,9 @@ fn character_values(told: ApiError, error: &CharacterError) -> ApiError {
             .with("limit", limit_megapixels),
         E::NotADataset { folder, .. } => {
             told.because(ErrorCause::NotADataset).with("path", folder.display())
+        }
+        E::NotACard { file, problem } => {
+            told.because(ErrorCause::NotACard).with("path", file.display()).with("problem", problem)
         }
         E::AlreadyExists { path } => {
             told.because(ErrorCause::AlreadyExists).with("path", path.display())

@@ -128,6 +128,14 @@ pub enum Error {
         /// What was looked for, in words.
         looked_for: String,
     },
+    /// The file holds no character card that can be read.
+    #[error("no character card was read: {problem}: {}", file.display())]
+    NotACard {
+        /// The file.
+        file: PathBuf,
+        /// Why, in words.
+        problem: String,
+    },
     /// The dataset has no character of that name.
     #[error("the dataset has no character “{asked}”; it has {}", available.join(", "))]
     NoSuchDatasetCharacter {
@@ -178,6 +186,9 @@ impl Error {
             Self::PictureTooLarge { .. } => "Make the picture smaller and add it again.",
             Self::NotADataset { .. } => {
                 "Choose the folder that holds data/personalized_data, or one character's folder in train/."
+            }
+            Self::NotACard { .. } => {
+                "Choose a card saved as PNG or JSON; a plain picture can be added to a new character."
             }
             Self::NoSuchDatasetCharacter { .. } => "Use one of the names listed.",
             Self::AlreadyExists { .. } => "Choose another folder.",

@@ -200,8 +200,10 @@ impl Library {
                 Character { dir: hidden.clone(), id: random(32), name, ..original.clone() };
             let source = copy.source.get_or_insert_default();
             source.copy_of = Some(original.id.clone());
-            if source.kind.is_empty() || source.kind == "rolescape" {
-                // A copy goes its own way: importing the data set again must not touch it.
+            if ["", crate::rolescape::SOURCE_KIND, crate::cards::SOURCE_KIND]
+                .contains(&source.kind.as_str())
+            {
+                // A copy goes its own way: importing again must not touch it.
                 source.kind = "copy".into();
             }
             remove_if_there(&hidden.join(crate::rolescape::RECORD_FILE))?;

@@ -69,6 +69,10 @@ pub enum ImportRecords {
     Stage2Prompts,
     /// Their questions.
     Stage2Questions,
+    /// Lines that a chat may begin with.
+    Greetings,
+    /// Entries of a lorebook.
+    Lorebook,
 }
 
 impl From<Records> for ImportRecords {
@@ -89,6 +93,8 @@ impl From<Records> for ImportRecords {
             Records::Profile => Self::Profile,
             Records::Stage2Prompts => Self::Stage2Prompts,
             Records::Stage2Questions => Self::Stage2Questions,
+            Records::Greetings => Self::Greetings,
+            Records::Lorebook => Self::Lorebook,
         }
     }
 }
@@ -189,14 +195,14 @@ impl From<&[ImportFinding]> for ImportNoticed {
     }
 }
 
-/// A character of a data set.
+/// A character of a data set, or of a card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct ImportedCharacter {
     /// Its name.
     pub name: String,
-    /// Its folder in the data set.
+    /// Its folder in the data set, or the card's file.
     pub folder: String,
     /// What was done.
     pub action: ImportAction,

@@ -28,14 +28,16 @@ pub(super) const EXTENSION_SCENES: &str = "extension";
 const NUM_GENERATED: usize = 180;
 
 /// A picture's record with its pixels.
-pub(super) type DecodedPicture = (Picture, Decoded);
+pub(crate) type DecodedPicture = (Picture, Decoded);
 
 /// A converted character that is not stored yet.
 #[derive(Debug)]
-pub(super) struct Converted {
-    pub(super) character: Character,
-    pub(super) pictures: Vec<DecodedPicture>,
-    pub(super) import: CharacterImport,
+pub(crate) struct Converted {
+    pub(crate) character: Character,
+    pub(crate) pictures: Vec<DecodedPicture>,
+    pub(crate) import: CharacterImport,
+    /// Files to keep in the character's folder as they are.
+    pub(crate) beside: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// Reads everything of one character. Never fails: damage becomes findings.
@@ -72,7 +74,12 @@ pub(super) fn convert(place: &Place) -> Converted {
         files: converter.counts,
         findings: converter.findings.0,
     };
-    Converted { character: converter.character, pictures: converter.pictures, import }
+    Converted {
+        character: converter.character,
+        pictures: converter.pictures,
+        import,
+        beside: Vec::new(),
+    }
 }
 
 struct Converter<'a> {

@@ -54,15 +54,25 @@ struct Part {
     hash: String,
 }
 
-/// Fields that the importer fills, each its own record.
-fn fields(character: &Character) -> Vec<(&'static str, Value)> {
-    vec![
+/// Fields that the importer fills, each its own record; those of cards only where one was the source.
+fn fields(character: &Character) -> Result<Vec<(&'static str, Value)>> {
+    let mut fields: Vec<(&str, Value)> = vec![
         ("name", character.name.clone().into()),
         ("persona", character.persona.clone().into()),
         ("greeting", character.greeting.clone().into()),
         ("profile", character.profile.clone().into()),
         ("personality", character.personality.clone().into()),
-    ]
+    ];
+    if character.source.as_ref().is_some_and(|source| source.kind == crate::cards::SOURCE_KIND) {
+        fields.push(("prompt_name", character.prompt_name.clone().into()));
+        fields.push(("appearance", character.visual_cues.appearance.clone().into()));
+        fields.push(("other_greetings", character.other_greetings.clone().into()));
+        fields.push(("tags", character.tags.clone().into()));
+        fields.push(("credits", character.credits.clone().into()));
+        let lorebook = to_json_pretty(&character.lorebook)?;
+        fields.push(("lorebook", String::from_utf8_lossy(&lorebook).into()));
+    }
+    Ok(fields)
 }
 
 fn set_field(character: &mut Character, field: &str, from: &Character) {
@@ -72,13 +82,21 @@ fn set_field(character: &mut Character, field: &str, from: &Character) {
         "greeting" => character.greeting.clone_from(&from.greeting),
         "profile" => character.profile.clone_from(&from.profile),
         "personality" => character.personality.clone_from(&from.personality),
+        "prompt_name" => character.prompt_name.clone_from(&from.prompt_name),
+        "appearance" => {
+            character.visual_cues.appearance.clone_from(&from.visual_cues.appearance);
+        }
+        "other_greetings" => character.other_greetings.clone_from(&from.other_greetings),
+        "tags" => character.tags.clone_from(&from.tags),
+        "credits" => character.credits.clone_from(&from.credits),
+        "lorebook" => character.lorebook.clone_from(&from.lorebook),
         _ => {}
     }
 }
 
 fn parts(character: &Character) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for (field, value) in fields(character) {
+    for (field, value) in fields(character)? {
         parts.push(Part { key: format!("field/{field}"), hash: hash(&value)? });
     }
     for picture in &character.pictures {
@@ -109,7 +127,7 @@ pub(super) fn merge(
     findings: &mut Vec<ImportFinding>,
 ) -> Result<Outcome> {
     let mut merger = Merger { record, findings, changed: false };
-    let (old_fields, new_fields) = (fields(current), fields(&fresh));
+    let (old_fields, new_fields) = (fields(current)?, fields(&fresh)?);
     for ((field, old), (_, new)) in old_fields.iter().zip(&new_fields) {
         if merger.choose("field", field, old, new)? {
             set_field(current, field, &fresh);
@@ -173,7 +191,7 @@ impl Merger<'_> {
         if recorded == Some(&new_hash) {
             self.say("EDIT-KEPT", Severity::Info, &key, "your change was kept");
         } else {
-            let message = "changed by you and in the data set; your version was kept";
+            let message = "changed by you and in what is imported; your version was kept";
             self.say("EDIT-CONFLICT", Severity::Warning, &key, message);
         }
         Ok(false)
@@ -225,11 +243,16 @@ impl Merger<'_> {
             None => Ok(false),
             Some(recorded) if *recorded == hash(row)? => {
                 self.changed = true;
-                self.say("SRC-GONE", Severity::Info, &key, "no longer in the data set, removed");
+                self.say(
+                    "SRC-GONE",
+                    Severity::Info,
+                    &key,
+                    "no longer in what is imported, removed",
+                );
                 Ok(true)
             }
             Some(_) => {
-                let message = "no longer in the data set; kept because you changed it";
+                let message = "no longer in what is imported; kept because you changed it";
                 self.say("EDIT-CONFLICT", Severity::Warning, &key, message);
                 Ok(false)
             }

@@ -30,10 +30,12 @@ use std::path::Path;
 
 use crate::character::Character;
 use crate::error::{Error, Result};
-use crate::files::random;
+use crate::files::{random, write_atomic};
 use crate::library::Library;
 
+pub(crate) use convert::{Converted, DecodedPicture};
 pub use export::{ExportReport, export};
+pub(crate) use raw::Findings;
 pub use report::{
     Action, CODES, CharacterImport, FileCount, ImportFinding, ImportReport, Records, Severity,
 };
@@ -59,7 +61,8 @@ pub fn import(folder: &Path, only: Option<&str>, library: &Library) -> Result<Im
     let mut report = ImportReport { findings: dataset.findings.clone(), ..ImportReport::default() };
     for place in chosen {
         let converted = convert::convert(place);
-        report.characters.push(store(converted, library)?);
+        let existing = find_existing(&converted.character, library)?;
+        report.characters.push(store(converted, existing, library)?);
     }
     Ok(report)
 }
@@ -87,9 +90,13 @@ pub fn names(folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(dataset.characters.into_iter().map(|place| (place.folder, place.prefix)).collect())
 }
 
-fn store(converted: convert::Converted, library: &Library) -> Result<CharacterImport> {
-    let existing = find_existing(&converted.character, library)?;
-    let convert::Converted { character: mut fresh, pictures, mut import } = converted;
+/// Writes a converted character as a new one, or brings `existing` up to date with it.
+pub(crate) fn store(
+    converted: Converted,
+    existing: Option<Character>,
+    library: &Library,
+) -> Result<CharacterImport> {
+    let Converted { character: mut fresh, pictures, mut import, beside } = converted;
     let record = merge::Record::of(&fresh)?;
     match existing {
         None => {
@@ -97,6 +104,7 @@ fn store(converted: convert::Converted, library: &Library) -> Result<CharacterIm
             let hidden = library.root().join(format!(".import-{}", random(12)));
             fresh.dir = hidden.clone();
             let stored = write_all(&fresh, &pictures, &record)
+                .and_then(|()| write_beside(&hidden, &beside))
                 .and_then(|()| library.adopt(&hidden, &fresh.name));
             if stored.is_err() {
                 discard(&hidden);
@@ -115,6 +123,7 @@ fn store(converted: convert::Converted, library: &Library) -> Result<CharacterIm
                 }
             }
             current.save()?;
+            write_beside(&current.dir, &beside)?;
             record.save(&current.dir)?;
             import.id = current.id;
             import.dir = current.dir;
@@ -124,9 +133,13 @@ fn store(converted: convert::Converted, library: &Library) -> Result<CharacterIm
     Ok(import)
 }
 
+fn write_beside(dir: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    files.iter().try_for_each(|(name, bytes)| write_atomic(&dir.join(name), bytes))
+}
+
 fn write_all(
     character: &Character,
-    pictures: &[convert::DecodedPicture],
+    pictures: &[DecodedPicture],
     record: &merge::Record,
 ) -> Result<()> {
     for (picture, decoded) in pictures {

@@ -11,10 +11,10 @@ use super::report::{ImportFinding, Severity};
 
 /// Findings of one character, with helpers to add them.
 #[derive(Debug, Default)]
-pub(super) struct Findings(pub(super) Vec<ImportFinding>);
+pub(crate) struct Findings(pub(crate) Vec<ImportFinding>);
 
 impl Findings {
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         code: &str,
         severity: Severity,
@@ -49,7 +49,7 @@ impl Findings {
     }
 
     /// A finding about a whole file.
-    pub(super) fn file(
+    pub(crate) fn file(
         &mut self,
         code: &str,
         severity: Severity,

@@ -123,7 +123,7 @@ pub const CODES: [&str; 88] = [
 /// One thing that was noticed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportFinding {
-    /// One of [`CODES`].
+    /// One of [`CODES`], or of [those of cards](crate::cards::CODES).
     pub code: String,
     /// How much it matters.
     pub severity: Severity,
@@ -144,7 +144,7 @@ pub struct ImportFinding {
 
 impl ImportFinding {
     /// Says what the code does not.
-    pub(super) fn about(&mut self, detail: impl ToString) {
+    pub(crate) fn about(&mut self, detail: impl ToString) {
         self.detail = detail.to_string();
     }
 }
@@ -196,6 +196,10 @@ pub enum Records {
     Stage2Prompts,
     /// Their questions.
     Stage2Questions,
+    /// Lines that a chat may begin with.
+    Greetings,
+    /// Entries of a lorebook.
+    Lorebook,
 }
 
 impl fmt::Display for Records {
@@ -216,6 +220,8 @@ impl fmt::Display for Records {
             Self::Profile => "profile",
             Self::Stage2Prompts => "stage-2 prompts",
             Self::Stage2Questions => "stage-2 questions",
+            Self::Greetings => "greetings",
+            Self::Lorebook => "lorebook entries",
         })
     }
 }
@@ -250,12 +256,12 @@ pub enum Action {
     Unchanged,
 }
 
-/// One character of the data set.
+/// One character of the data set, or one card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CharacterImport {
-    /// Folder name in the data set.
+    /// Folder name in the data set, or file name of the card.
     pub folder: String,
-    /// File prefix in the data set, which is also the name.
+    /// File prefix in the data set, which is also the name; the name of a card.
     pub prefix: String,
     /// Id in the library; empty when only inspected.
     pub id: String,

@@ -3,4 +3,4 @@
 /**
  * Kind of the records in a file.
  */
-export type ImportRecords = "pictures" | "scenes" | "scenesWithReasoning" | "pictureQuestions" | "pictureChoices" | "dialogue" | "captions" | "knowledgeQuestions" | "knowledgeChoices" | "memorizationPrompts" | "personalityPrompts" | "profileCopy" | "profile" | "stage2Prompts" | "stage2Questions";
+export type ImportRecords = "pictures" | "scenes" | "scenesWithReasoning" | "pictureQuestions" | "pictureChoices" | "dialogue" | "captions" | "knowledgeQuestions" | "knowledgeChoices" | "memorizationPrompts" | "personalityPrompts" | "profileCopy" | "profile" | "stage2Prompts" | "stage2Questions" | "greetings" | "lorebook";

@@ -4,7 +4,7 @@ import type { ImportNoticed } from "./ImportNoticed";
 import type { ImportedFile } from "./ImportedFile";
 
 /**
- * A character of a data set.
+ * A character of a data set, or of a card.
  */
 export type ImportedCharacter = { 
 /**
@@ -12,7 +12,7 @@ export type ImportedCharacter = {
  */
 name: string, 
 /**
- * Its folder in the data set.
+ * Its folder in the data set, or the card's file.
  */
 folder: string, 
 /**

@@ -155,6 +155,9 @@ export const told = {
   'error.notADataset': 'No RoleScape characters were found. {path}',
   'error.notADataset.hint':
     'Choose the folder that holds data/personalized_data, or one character’s folder in train/.',
+  'error.notACard': 'No character card was read: {problem}. {path}',
+  'error.notACard.hint':
+    'Choose a card saved as PNG or JSON; a plain picture can be added to a new character.',
   'error.alreadyExists': 'It already exists, and nothing was overwritten. {path}',
   'error.alreadyExists.hint': 'Choose another folder.',
   'error.modelFile': 'A file of the base model cannot be used. {path}',

@@ -151,6 +151,8 @@ export const told = {
   'error.fileFailed.hint': '磁盘是否已满或被写保护？检查后再试。',
   'error.notADataset': '没有找到 RoleScape 角色。{path}',
   'error.notADataset.hint': '选择包含 data/personalized_data 的文件夹，或 train/ 中某个角色的文件夹。',
+  'error.notACard': '没有读到角色卡：{problem}。{path}',
+  'error.notACard.hint': '请选择保存为 PNG 或 JSON 的角色卡；普通图片可以添加到新角色。',
   'error.alreadyExists': '已经存在，没有覆盖任何内容。{path}',
   'error.alreadyExists.hint': '换一个文件夹。',
   'error.modelFile': '基础模型的一个文件无法使用。{path}',

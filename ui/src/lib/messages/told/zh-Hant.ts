@@ -151,6 +151,8 @@ export const told = {
   'error.fileFailed.hint': '磁碟是否已滿或被防寫保護？檢查後再試。',
   'error.notADataset': '沒有找到 RoleScape 角色。{path}',
   'error.notADataset.hint': '選擇包含 data/personalized_data 的資料夾，或 train/ 中某個角色的資料夾。',
+  'error.notACard': '沒有讀到角色卡：{problem}。{path}',
+  'error.notACard.hint': '請選擇儲存為 PNG 或 JSON 的角色卡；普通圖片可以加到新角色。',
   'error.alreadyExists': '已經存在，沒有覆寫任何內容。{path}',
   'error.alreadyExists.hint': '換一個資料夾。',
   'error.modelFile': '基礎模型的一個檔案無法使用。{path}',
