@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use troupe_tests::{Scratch, program};
 
 fn run(command: &mut Command) -> Output {
@@ -78,6 +78,31 @@ fn a_character_is_imported_listed_and_shown() {
     // A second import says what happened and changes nothing of the first.
     let again = succeed(&mut scratch.troupe(&import));
     assert!(!again.is_empty());
+}
+
+#[test]
+fn cards_are_imported_once_and_updated() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("cards");
+    fs::create_dir(&folder).unwrap();
+    let card = |greeting: &str| {
+        json!({"spec": "chara_card_v2", "spec_version": "2.0", "data": {
+            "name": "Pip", "description": "{{char}} minds a lighthouse.", "first_mes": greeting,
+            "mes_example": "<START>\n{{user}}: Far?\n{{char}}: Two miles.", "creator_notes": "Hm."
+        }})
+    };
+    fs::write(folder.join("pip.json"), card("In with you.").to_string()).unwrap();
+    fs::write(folder.join("other.json"), "{}").unwrap();
+    let import = ["import", "card", folder.to_str().unwrap()];
+    settings(&scratch).bind(|| {
+        insta::assert_snapshot!("import-card", succeed(&mut scratch.troupe(&import)));
+    });
+    let shown = succeed(&mut scratch.troupe(&["--json", "show", "Pip"]));
+    assert!(shown.contains("Pip minds a lighthouse."), "{shown}");
+    fs::write(folder.join("pip.json"), card("Come in.").to_string()).unwrap();
+    let again = last_json(&succeed(&mut scratch.troupe(&[&["--json"][..], &import].concat())));
+    assert_eq!(again["characters"][0]["action"], "updated");
+    assert!(succeed(&mut scratch.troupe(&["show", "Pip"])).contains("Come in."));
 }
 
 #[test]
@@ -204,9 +229,10 @@ fn failures_say_what_and_what_next() {
     fs::create_dir(scratch.path("empty")).unwrap();
     let empty = scratch.path("empty");
     let empty = empty.to_str().unwrap();
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
         ("unknown-character", &["show", "Nobody"]),
         ("empty-import", &["import", "rolescape", empty]),
+        ("no-card", &["import", "card", empty]),
         ("climbing-name", &["show", "../../x"]),
         ("no-model", &["--model", empty, "draw", "Dot", "x", "--out", "x.png"]),
         ("no-picture", &["ask", "Dot", "What?", "--picture", "/dev/null"]),

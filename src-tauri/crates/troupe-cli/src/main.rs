@@ -131,6 +131,13 @@ enum ImportSource {
         #[arg(long)]
         character: Option<String>,
     },
+    /// Character cards as SillyTavern and others save them: PNG or JSON, V1 to V3.
+    #[command(after_help = "Example: troupe import card Pip.png ~/cards")]
+    Card {
+        /// Card files, or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -262,6 +269,10 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             let outcome = open()?.import_rolescape(&folder, character.as_deref())?;
             output.result(&outcome, || outcome.report.clone());
         }
+        Command::Import { source: ImportSource::Card { paths } } => {
+            let outcome = open()?.import_cards(&paths)?;
+            output.result(&outcome, || outcome.report.clone());
+        }
         Command::List => {
             let characters = open()?.list_characters()?;
             output.result(&characters, || list_text(&characters));
@@ -305,7 +316,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
 
 fn list_text(characters: &[troupe_api::wire::CharacterSummary]) -> String {
     if characters.is_empty() {
-        return "No characters yet. Import some with: troupe import rolescape <folder>".into();
+        return "No characters yet. Import some with: troupe import rolescape <folder>, or troupe import card <file>".into();
     }
     let line = |c: &troupe_api::wire::CharacterSummary| {
         let marks =
