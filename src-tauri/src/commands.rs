@@ -40,6 +40,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         delete_character,
         restore_character,
         pick_pictures,
+        pick_cards,
         pick_folder,
         add_picture_paths,
         add_picture_bytes,
@@ -48,6 +49,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         restore_picture,
         save_scenes,
         import_rolescape,
+        import_cards,
         check_character,
         list_chats,
         create_chat,
@@ -177,6 +179,11 @@ fn pick_pictures(app: AppHandle) -> Vec<PathBuf> {
 }
 
 #[tauri::command(async)]
+fn pick_cards(app: AppHandle) -> Vec<PathBuf> {
+    dialogs::pick_cards(&app)
+}
+
+#[tauri::command(async)]
 fn pick_folder(app: AppHandle) -> Option<PathBuf> {
     dialogs::pick_folder(&app)
 }
@@ -241,6 +248,11 @@ fn save_scenes(studio: Shared<'_>, id: &str, scenes: Vec<SceneItem>) -> ApiResul
 #[tauri::command(async)]
 fn import_rolescape(studio: Shared<'_>, folder: PathBuf) -> ApiResult<ImportOutcome> {
     studio.import_rolescape(&folder, None)
+}
+
+#[tauri::command(async)]
+fn import_cards(studio: Shared<'_>, paths: Vec<PathBuf>) -> ApiResult<ImportOutcome> {
+    studio.import_cards(&paths)
 }
 
 #[tauri::command(async)]

@@ -28,6 +28,14 @@ pub(crate) fn pick_pictures<R: Runtime>(app: &AppHandle<R>) -> Vec<PathBuf> {
     })
 }
 
+/// Lets the person choose character cards; empty when they chose none.
+pub(crate) fn pick_cards<R: Runtime>(app: &AppHandle<R>) -> Vec<PathBuf> {
+    prepared().unwrap_or_else(|| {
+        let dialog = app.dialog().file().add_filter("PNG, JSON", &["png", "json"]);
+        paths(dialog.blocking_pick_files().unwrap_or_default())
+    })
+}
+
 /// Lets the person choose a folder.
 pub(crate) fn pick_folder<R: Runtime>(app: &AppHandle<R>) -> Option<PathBuf> {
     prepared()

@@ -20,6 +20,7 @@ export const ids = {
   addPictures: 'add-pictures',
   pictureItem: 'picture-item',
   importRolescape: 'import-rolescape',
+  importCards: 'import-cards',
   importReport: 'import-report',
   chatNew: 'chat-new',
   chatItem: 'chat-item',

@@ -80,6 +80,7 @@ export const client = {
   deleteCharacter: (id: string) => call<string>('delete_character', { id }),
   restoreCharacter: (trashId: string) => call<CharacterDetail>('restore_character', { trashId }),
   pickPictures: () => call<string[]>('pick_pictures'),
+  pickCards: () => call<string[]>('pick_cards'),
   pickFolder: () => call<string | null>('pick_folder'),
   addPicturePaths: (id: string, paths: string[]) => call<AddedPictures>('add_picture_paths', { id, paths }),
   addPictureBytes: (id: string, items: PictureBytes[]) =>
@@ -92,6 +93,7 @@ export const client = {
     call<CharacterDetail>('restore_picture', { id, pictureId }),
   saveScenes: (id: string, scenes: SceneItem[]) => call<CharacterDetail>('save_scenes', { id, scenes }),
   importRolescape: (folder: string) => call<ImportOutcome>('import_rolescape', { folder }),
+  importCards: (paths: string[]) => call<ImportOutcome>('import_cards', { paths }),
   checkCharacter: (id: string) => call<FindingItem[]>('check_character', { id }),
 
   listChats: (characterId: string | null) => call<ChatSummary[]>('list_chats', { characterId }),
