@@ -1,7 +1,7 @@
 /** What imports read and notice: sent as codes, said here. */
 export const imports = {
   // The report.
-  importDataset: 'Data set',
+  importDataset: 'All that was read',
   importSum: 'Characters: {characters}, errors: {errors}, warnings: {warnings}, notes: {notes}.',
   importKept: '{kept} of {found}',
   importUsable: '{count} usable',

@@ -1,6 +1,6 @@
 /** 简体中文：导入报告。 */
 export const imports = {
-  importDataset: '数据集',
+  importDataset: '读取的全部内容',
   importSum: '角色：{characters}，错误：{errors}，警告：{warnings}，提示：{notes}。',
   importKept: '{found} 条中的 {kept} 条',
   importUsable: '{count} 条可用',
@@ -97,7 +97,7 @@ export const imports = {
   'import.REF-PATHBASE': '图片路径以另一个文件夹开头。',
   'import.REF-PICTURE': '没有这张图片，或它已有说明。',
   'import.SCN-DIFFERS': '两个场景文件在此处不同；两个版本都保留。',
-  'import.SRC-GONE': '数据集中已没有；已移除。',
+  'import.SRC-GONE': '导入的内容中已没有；已移除。',
   'import.STL-FULL': '派生文件已过时。',
   'import.TXT-EMPTY': '空白的一句。',
   'import.TXT-NEWLINE': '文本中有换行。',

@@ -1,6 +1,6 @@
 /** 繁體中文：匯入報告。 */
 export const imports = {
-  importDataset: '資料集',
+  importDataset: '讀取的全部內容',
   importSum: '角色：{characters}，錯誤：{errors}，警告：{warnings}，提示：{notes}。',
   importKept: '{found} 筆中的 {kept} 筆',
   importUsable: '{count} 筆可用',
@@ -97,7 +97,7 @@ export const imports = {
   'import.REF-PATHBASE': '圖片路徑以另一個資料夾開頭。',
   'import.REF-PICTURE': '沒有這張圖片，或它已有說明。',
   'import.SCN-DIFFERS': '兩個場景檔案在此處不同；兩個版本都保留。',
-  'import.SRC-GONE': '資料集中已沒有；已移除。',
+  'import.SRC-GONE': '匯入的內容中已沒有；已移除。',
   'import.STL-FULL': '衍生檔案已過時。',
   'import.TXT-EMPTY': '空白的一句。',
   'import.TXT-NEWLINE': '文字中有換行。',
