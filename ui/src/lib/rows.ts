@@ -18,6 +18,24 @@ export function range(of: {
   };
 }
 
+/** How many rows a key moves by in such a list; undefined for keys that do not move. */
+export function keyStep(
+  event: KeyboardEvent,
+  of: { total: number; row: number; height: number },
+): number | undefined {
+  if (event.ctrlKey || event.metaKey || event.altKey) return undefined;
+  const page = Math.max(1, Math.floor(of.height / of.row) - 1);
+  const steps: Record<string, number> = {
+    ArrowDown: 1,
+    ArrowUp: -1,
+    PageDown: page,
+    PageUp: -page,
+    Home: -of.total,
+    End: of.total,
+  };
+  return steps[event.key];
+}
+
 /** Where to scroll so that the row at `index` is seen. */
 export function scrolled(index: number, of: { row: number; top: number; height: number }): number {
   const at = index * of.row;

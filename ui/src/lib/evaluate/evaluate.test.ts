@@ -9,7 +9,7 @@ import type { MaterialRow } from '../ipc/bindings/MaterialRow';
 import type { Client } from '../ipc/client';
 import { MaterialBrowser, PAGE } from './browser.svelte';
 import { bestOf, number, signed, stagesOf } from './results';
-import { range, scrolled } from '../rows';
+import { keyStep, range, scrolled } from '../rows';
 import { isMute, letterOf, Trial } from './trial.svelte';
 import { EvaluationWatch } from './watch.svelte';
 import { pieces } from './words';
@@ -192,4 +192,12 @@ describe('watching evaluations', () => {
     expect(ended).toHaveBeenCalledOnce();
     vi.useRealTimers();
   });
+});
+
+it('moves by rows, by what is in view, and to the ends', () => {
+  const of = { total: 90, row: 28, height: 280 };
+  const step = (key: string, held: Partial<KeyboardEvent> = {}) =>
+    keyStep({ key, ...held } as KeyboardEvent, of);
+  expect([step('ArrowUp'), step('PageDown'), step('Home'), step('End')]).toEqual([-1, 9, -90, 90]);
+  expect([step('a'), step('ArrowUp', { ctrlKey: true })]).toEqual([undefined, undefined]);
 });
