@@ -1,8 +1,8 @@
 //! A character on disk: persona, scenes, questions, pictures and stage-2 prompts.
 //!
 //! What it is for: reading and writing the character folder, the library of characters, the
-//! RoleScape-20 importer and exporter, the importer of character cards, the exact prompt templates of the method, the samples that
-//! stage 1 learns from, and checks in plain words.
+//! RoleScape-20 importer and exporter, the importer of character cards, the exact prompt templates of
+//! the method, the samples that stage 1 learns from, and checks in plain words.
 //!
 //! What it leaves to others: tokens and tensors (`troupe-model`, `troupe-train`), chats and the
 //! index (`troupe-store`), and everything a window shows.

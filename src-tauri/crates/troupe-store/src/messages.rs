@@ -288,7 +288,7 @@ impl Store {
         let is_told = |id: &str| id == root || last.iter().any(|message| message.id == id);
         let pinned = self.pinned_in_thread(chat_id)?;
         told.extend(pinned.into_iter().filter(|message| !is_told(&message.id)));
-        let num_left_out = num_before as usize - told.len();
+        let num_left_out = (num_before as usize).saturating_sub(told.len());
         told.append(&mut last);
         Ok((told, num_left_out))
     }
