@@ -6,10 +6,9 @@
 //! pictures, where a fresh connector at the input alone, beside fixed positions, stood at 1.81 after
 //! 1500.
 //!
-//! A picture becomes the vision tokens of an
-//! ordinary picture block, each question and its answer the two text blocks of an ordinary
-//! exchange, and only the tokens of answers have a loss. A picture runs once for all its questions,
-//! which do not see each other.
+//! A picture becomes the vision tokens of an ordinary picture block, each question and its answer the
+//! two text blocks of an ordinary exchange, and only the tokens of answers have a loss. A picture runs
+//! once for all its questions, which do not see each other.
 //!
 //! Sources: BAGEL (arXiv:2505.14683), block layout of `data/dataset_base.py`; training a projection
 //! into a frozen language model as in LLaVA's first stage (arXiv:2304.08485, sec. 4.2).

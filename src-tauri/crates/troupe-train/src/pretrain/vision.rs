@@ -161,7 +161,8 @@ impl Vision<'_> {
 /// The connector as it enters the language model.
 struct Connecting {
     connector: Connector,
-    positions: Tensor, // (n, h)
+    positions: Tensor, // (side², h)
+    places: Tensor,    // (n), rows of the table
 }
 
 impl Connecting {
@@ -169,7 +170,8 @@ impl Connecting {
     fn tokens(&self, features: &Tensor) -> Result<Tensor> {
         let (b, n, w) = features.dims3()?;
         let (connected, _) = self.connector.forward(&features.reshape((b * n, w))?)?;
-        connected.reshape((b, n, ()))?.broadcast_add(&self.positions)
+        let positions = self.positions.index_select(&self.places, 0)?;
+        connected.reshape((b, n, ()))?.broadcast_add(&positions)
     }
 }
 
@@ -216,20 +218,23 @@ fn towers(dir: &Path, seed: u64, goes_on: bool) -> TrainResult<Towers> {
     let encoder = DualEncoder::from_weights(dir, &weights)?;
     let vb = weights.builder(DType::F32, &Device::Cpu);
     let w = cfg.vit_config.hidden_size;
+    let patches = (cfg.vit_config.image_size / cfg.vit_config.patch_size) as u32;
+    let places: Vec<u32> =
+        (0..patches).flat_map(|row| (0..patches).map(move |c| row * side as u32 + c)).collect();
     let connecting = Connecting {
         connector: Connector::load(w, h, &cfg.deep_connector_layers, vb.pp("connector"))?,
         positions: vb.get((side * side, h), POSITIONS_TENSOR)?,
+        places: Tensor::new(places, &Device::Cpu)?,
     };
     let vars = weights.vars();
-    if goes_on {
-        return Ok((encoder, connecting, vars));
-    }
     let scalar = |name: &str, value: f32| match vars.get(name) {
         Some(var) => var.set(&Tensor::full(value, var.shape(), var.device())?),
         None => Ok(()),
     };
-    scalar(SCALE_TENSOR, INITIAL_SCALE.ln())?;
-    scalar(BIAS_TENSOR, INITIAL_BIAS)?;
+    if !goes_on {
+        scalar(SCALE_TENSOR, INITIAL_SCALE.ln())?;
+        scalar(BIAS_TENSOR, INITIAL_BIAS)?;
+    }
     Ok((encoder, connecting, vars))
 }
 
@@ -249,7 +254,7 @@ pub fn run(job: &VisionJob, watch: Watcher) -> TrainResult<Outcome> {
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let asked = read_questions(&settings.data_dir, pictures.len())?;
     let held = HeldOut::open(&settings.held_dir, size)?;
-    let words = Words::new(&encoder, &asked, connecting.positions.dim(0)?)?;
+    let words = Words::new(&encoder, &asked, connecting.places.dim(0)?)?;
     let rate = |name: &str| match name {
         SCALE_TENSOR | BIAS_TENSOR => SCALAR_RATE,
         name if is_connecting(name) => CONNECTING_RATE,

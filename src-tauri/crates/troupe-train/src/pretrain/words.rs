@@ -37,7 +37,7 @@ struct Attribute {
     spread: f64,
 }
 
-/// Targets of all attributes, the first for the first vision token.
+/// Targets of all attributes, the first for the first vision token. Without statements there are none.
 pub(super) struct Words {
     attributes: Vec<Attribute>,
 }
@@ -57,7 +57,7 @@ fn shares(texts: &BTreeMap<&str, BTreeMap<&str, Vec<u32>>>) -> HashMap<u32, f64>
 }
 
 impl Words {
-    /// Targets for everything that is stated of `asked`; `places` vision tokens must be enough.
+    /// Targets for everything that is stated of `asked`, in at most `places` vision tokens.
     pub(super) fn new(encoder: &DualEncoder, asked: &[Asked], places: usize) -> TrainResult<Self> {
         let mut texts: BTreeMap<&str, BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
         for (about, statement) in asked.iter().flat_map(|asked| &asked.statements) {
@@ -66,10 +66,10 @@ impl Words {
                 of_attribute.insert(statement, encoder.tokens(statement)?);
             }
         }
-        if texts.is_empty() || texts.len() > places {
+        if texts.len() > places {
             return Err(TrainError::NoData(format!(
-                "the pictures have {} attributes for {places} vision tokens; one to {places} are \
-                 needed",
+                "the statements have {} attributes for {places} vision tokens; leave some out of \
+                 questions.jsonl",
                 texts.len()
             )));
         }
@@ -121,7 +121,7 @@ impl Words {
         let mut sum = Tensor::zeros((), DType::F32, tokens.device())?;
         for (index, attribute) in self.attributes.iter().enumerate() {
             let truth: Vec<u32> =
-                asked.iter().map(|asked| attribute.place_of(asked) as u32).collect();
+                asked.iter().map(|asked| attribute.place_or_unknown(asked) as u32).collect();
             let truth = Tensor::from_vec(truth, asked.len(), tokens.device())?;
             let said = tokens.narrow(1, index, 1)?.squeeze(1)?;
             let away = (said - attribute.targets.index_select(&truth, 0)?)?.sqr()?.sum(1)?;
@@ -140,12 +140,10 @@ impl Words {
     ) -> Result<BTreeMap<String, (usize, usize)>> {
         let count = |(index, attribute): (usize, &Attribute)| {
             let said = self.logits(index, tokens)?.argmax(1)?.to_vec1::<u32>()?;
-            let known =
-                asked.iter().zip(said).filter(|(a, _)| a.statements.contains_key(&attribute.about));
             let (mut right, mut all) = (0, 0);
-            for (asked, said) in known {
-                all += 1;
-                right += usize::from(attribute.place_of(asked) == said as usize);
+            for (asked, said) in asked.iter().zip(said) {
+                all += usize::from(asked.statements.contains_key(&attribute.about));
+                right += usize::from(attribute.place_of(asked) == Some(said as usize));
             }
             Ok((attribute.about.clone(), (right, all)))
         };
@@ -154,11 +152,19 @@ impl Words {
 }
 
 impl Attribute {
-    /// Which of the values is true of a picture; [`UNKNOWN`] where nothing of them is stated.
-    fn place_of(&self, asked: &Asked) -> usize {
-        let last = self.values.len() - 1;
-        let stated = asked.statements.get(&self.about);
-        stated.and_then(|stated| self.values[..last].binary_search(stated).ok()).unwrap_or(last)
+    /// Which of the values is stated of a picture.
+    fn place_of(&self, asked: &Asked) -> Option<usize> {
+        let stated = asked.statements.get(&self.about)?;
+        self.values[..self.unknown()].binary_search(stated).ok()
+    }
+
+    /// Place of [`UNKNOWN`].
+    fn unknown(&self) -> usize {
+        self.values.len() - 1
+    }
+
+    fn place_or_unknown(&self, asked: &Asked) -> usize {
+        self.place_of(asked).unwrap_or(self.unknown())
     }
 }
 
@@ -186,7 +192,7 @@ mod tests {
             let rows = words
                 .attributes
                 .iter()
-                .map(|attribute| attribute.targets.narrow(0, attribute.place_of(asked), 1));
+                .map(|attribute| attribute.targets.narrow(0, attribute.place_or_unknown(asked), 1));
             Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
         };
         Tensor::stack(&asked.iter().map(said).collect::<Result<Vec<_>>>()?, 0)
@@ -212,6 +218,10 @@ mod tests {
         assert_eq!(counted["hat"], (2, 2), "where nothing is stated, nothing is counted");
         let counted = words.right(&exact(&words, &turned)?, &all)?;
         assert_eq!(counted["hair"], (0, 3));
+        // A held-out value that no picture to learn from has is never right.
+        let strange = [asked(&[("hair", "a person with grey hair")])];
+        let nothing = exact(&words, &strange.iter().collect::<Vec<_>>())?;
+        assert_eq!(words.right(&nothing, &strange)?["hair"], (0, 1));
         Ok(())
     }
 
@@ -227,6 +237,6 @@ mod tests {
         let (_dir, encoder) = scratch();
         let all = [asked(&[("hair", "red"), ("hat", "none")])];
         assert!(Words::new(&encoder, &all, 1).is_err());
-        assert!(Words::new(&encoder, &[], 1).is_err());
+        assert!(Words::new(&encoder, &[], 1).is_ok(), "pictures without statements have no words");
     }
 }
