@@ -121,7 +121,7 @@ pub(crate) fn par_gemm_by_rows(
     w: &[f32],
     (o, i): (usize, usize),
 ) {
-    if a.rows < MIN_TRANSPOSED_ROWS || tiles::parts(a.rows, o, i) > 0 {
+    if a.rows < MIN_TRANSPOSED_ROWS || tiles::kernel(a.rows, o, i).is_some() {
         par_gemm(out, keep, scale, a, MatRef::rows(w, 0, o, i, i).t());
     } else {
         let w = transposed(w, o, i);
@@ -138,9 +138,8 @@ fn product(out: MatMut, keep: f32, scale: f32, a: MatRef, b: MatRef, threads: Pa
     if out.rows == 0 || out.columns == 0 {
         return;
     }
-    let parts = tiles::parts(out.rows, out.columns, a.columns);
-    if parts > 0 {
-        return tiles::product(parts, out, keep, scale, a, b, threads);
+    if let Some(kernel) = tiles::kernel(out.rows, out.columns, a.columns) {
+        return tiles::product(kernel, out, keep, scale, a, b, threads);
     }
     let stride = |s: usize| s as isize;
     #[expect(unsafe_code, reason = "the gemm crate's interface takes raw pointers")]

@@ -7,13 +7,26 @@ use crate::{
     precision::Products,
 };
 
-/// There is no unit to choose.
+/// There is none.
+pub(crate) enum Kernel {}
+
+/// There is nothing to choose.
 pub(crate) fn choose(_: Products) {}
 
 /// Always elsewhere.
-pub(crate) fn parts(_: usize, _: usize, _: usize) -> u8 {
-    0
+pub(crate) fn kernel(_: usize, _: usize, _: usize) -> Option<Kernel> {
+    None
 }
 
-/// Never called: [`parts`] sends every product elsewhere.
-pub(crate) fn product(_: u8, _: MatMut, _: f32, _: f32, _: MatRef, _: MatRef, _: Parallelism) {}
+/// Never called: every product is done elsewhere.
+pub(crate) fn product(
+    kernel: Kernel,
+    _: MatMut,
+    _: f32,
+    _: f32,
+    _: MatRef,
+    _: MatRef,
+    _: Parallelism,
+) {
+    match kernel {}
+}

@@ -120,29 +120,51 @@ fn ask_for_tiles() -> bool {
     answer == 0
 }
 
-/// Into how many parts this process splits a value; 0 where products are left to others.
-static PARTS: AtomicU8 = AtomicU8::new(0);
+/// How values become bf16 and are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// Rounded, on the matrix unit.
+    Tiles,
+    /// In two parts, on the matrix unit.
+    SplitTiles,
+    /// Rounded, with vectors.
+    Vectors,
+}
 
-/// Lets [`parts`] answer accordingly from now on, where the processor gains by it.
+const KERNELS: [Kernel; 3] = [Kernel::Tiles, Kernel::SplitTiles, Kernel::Vectors];
+
+impl Kernel {
+    fn is_available(self) -> bool {
+        match self {
+            Self::Tiles | Self::SplitTiles => unit() == Some(Unit::Tiles),
+            Self::Vectors => unit().is_some(),
+        }
+    }
+}
+
+/// Place of this process's kernel in [`KERNELS`]; beyond them where products are left to others.
+static CHOSEN: AtomicU8 = AtomicU8::new(KERNELS.len() as u8);
+
+/// Lets [`kernel`] answer accordingly from now on, where the processor gains by it.
 pub(crate) fn choose(products: Products) {
-    let parts = match (products, unit()) {
-        (Products::Bf16, Some(_)) => 1,
-        (Products::Split, Some(Unit::Tiles)) => 2,
-        _ => 0,
+    let wanted = match (products, unit()) {
+        (Products::Bf16, Some(Unit::Tiles)) => Some(Kernel::Tiles),
+        (Products::Split, Some(Unit::Tiles)) => Some(Kernel::SplitTiles),
+        (Products::Bf16, Some(Unit::Vectors)) => Some(Kernel::Vectors),
+        _ => None,
     };
-    PARTS.store(parts, Ordering::Relaxed);
+    CHOSEN.store(wanted.map_or(KERNELS.len() as u8, |kernel| kernel as u8), Ordering::Relaxed);
 }
 
-/// Into how many parts values are to be split for a product of (m, k) and (k, n); 0 when it is better
-/// done elsewhere.
-pub(crate) fn parts(m: usize, n: usize, k: usize) -> u8 {
+/// What computes a product of (m, k) and (k, n); none when it is better done elsewhere.
+pub(crate) fn kernel(m: usize, n: usize, k: usize) -> Option<Kernel> {
     let is_worth_packing = m >= SIDE && n >= SIDE && k >= SIDE && m * n * k >= MIN_WORK;
-    if is_worth_packing { PARTS.load(Ordering::Relaxed) } else { 0 }
+    KERNELS.get(usize::from(CHOSEN.load(Ordering::Relaxed))).filter(|_| is_worth_packing).copied()
 }
 
-/// `out = keep · out + scale · a b`, from as many [`parts`] of each value.
+/// `out = keep · out + scale · a b`.
 pub(crate) fn product(
-    parts: u8,
+    kernel: Kernel,
     out: MatMut,
     keep: f32,
     scale: f32,
@@ -150,25 +172,11 @@ pub(crate) fn product(
     b: MatRef,
     threads: Parallelism,
 ) {
-    let Some(unit) = unit() else { unreachable!("`parts` is 0 without a unit") };
-    product_on(unit, parts, out, keep, scale, a, b, threads);
-}
-
-#[expect(clippy::too_many_arguments, reason = "a product, where, and how")]
-fn product_on(
-    unit: Unit,
-    parts: u8,
-    out: MatMut,
-    keep: f32,
-    scale: f32,
-    a: MatRef,
-    b: MatRef,
-    threads: Parallelism,
-) {
-    match (unit, parts) {
-        (Unit::Vectors, _) => run_packed::<1, false>(out, keep, scale, a, b, threads),
-        (Unit::Tiles, 1) => run_packed::<1, true>(out, keep, scale, a, b, threads),
-        (Unit::Tiles, _) => run_packed::<2, true>(out, keep, scale, a, b, threads),
+    assert!(kernel.is_available(), "the processor cannot multiply so");
+    match kernel {
+        Kernel::Tiles => run_packed::<1, true>(out, keep, scale, a, b, threads),
+        Kernel::SplitTiles => run_packed::<2, true>(out, keep, scale, a, b, threads),
+        Kernel::Vectors => run_packed::<1, false>(out, keep, scale, a, b, threads),
     }
 }
 
@@ -549,15 +557,8 @@ mod tests {
         (0..num).map(|i| ((i * 7919 + seed) % 1009) as f32 / 1009. - 0.5).collect()
     }
 
-    /// Units of this processor with the parts that each can take.
-    fn ways() -> Vec<(Unit, u8)> {
-        let all = [(Unit::Tiles, 2), (Unit::Tiles, 1), (Unit::Vectors, 1)];
-        let has = |(wanted, _): &(Unit, u8)| match unit() {
-            None => false,
-            Some(Unit::Vectors) => *wanted == Unit::Vectors,
-            Some(Unit::Tiles) => true,
-        };
-        all.into_iter().filter(has).collect()
+    fn kernels() -> impl Iterator<Item = Kernel> {
+        KERNELS.into_iter().filter(|kernel| kernel.is_available())
     }
 
     #[test]
@@ -575,13 +576,13 @@ mod tests {
                 };
                 let (left, right) = (view(&a, m, k, a_turned), view(&b, k, n, b_turned));
                 let both = [Parallelism::None, Parallelism::Rayon(0)];
-                let ways = ways().into_iter().flat_map(|way| both.map(|threads| (way, threads)));
-                for ((unit, parts), threads) in ways {
-                    let tolerance = if parts == 2 { 2e-5 } else { 8e-3 };
+                let ways = kernels().flat_map(|kernel| both.map(|threads| (kernel, threads)));
+                for (kernel, threads) in ways {
+                    let tolerance = if kernel == Kernel::SplitTiles { 2e-5 } else { 8e-3 };
                     let stride = n + 3;
                     let mut out = vec![1f32; m * stride];
                     let whole = MatMut::rows(&mut out, 0, m, n, stride);
-                    product_on(unit, parts, whole, 0.5, 2., left, right, threads);
+                    product(kernel, whole, 0.5, 2., left, right, threads);
                     for row in 0..m {
                         for column in 0..stride {
                             let got = f64::from(out[row * stride + column]);
@@ -612,16 +613,45 @@ mod tests {
         let (m, n, k) = (80, 64, 50);
         let (a, b) = (values(m * k, 3), values(k * n, 4));
         let right = MatRef::rows(&b, 0, k, n, n);
-        let run = |(unit, parts), first: usize, rows: usize| {
+        let run = |kernel, first: usize, rows: usize| {
             let mut out = vec![0f32; rows * n];
             let left = MatRef::rows(&a, first * k, rows, k, k);
             let out_view = MatMut::rows(&mut out, 0, rows, n, n);
-            product_on(unit, parts, out_view, 0., 1., left, right, Parallelism::None);
+            product(kernel, out_view, 0., 1., left, right, Parallelism::None);
             out
         };
-        for way in ways() {
-            let whole = run(way, 0, m);
-            assert_eq!(run(way, 37, 20), whole[37 * n..57 * n], "{way:?}");
+        for kernel in kernels() {
+            let whole = run(kernel, 0, m);
+            assert_eq!(run(kernel, 37, 20), whole[37 * n..57 * n], "{kernel:?}");
+        }
+    }
+
+    /// `cargo test --release -p troupe-nn --lib products_are_timed -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints speeds; wants a quiet machine"]
+    fn products_are_timed() {
+        const ROUNDS: usize = 60;
+        for (m, k, n) in [(768, 576, 1536), (1024, 192, 768), (512, 576, 576)] {
+            let (a, w, mut out) = (values(m * k, 1), values(n * k, 2), vec![0f32; m * n]);
+            let right = MatRef::rows(&w, 0, n, k, k).t();
+            let ways = std::iter::once(None).chain(kernels().map(Some));
+            for way in ways {
+                let mut run = || {
+                    let left = MatRef::rows(&a, 0, m, k, k);
+                    let out = MatMut::rows(&mut out, 0, m, n, n);
+                    match way {
+                        None => crate::gemm::par_gemm_by_rows(out, 0., 1., left, &w, (n, k)),
+                        Some(kernel) => {
+                            product(kernel, out, 0., 1., left, right, Parallelism::Rayon(0));
+                        }
+                    }
+                };
+                (0..5).for_each(|_| run());
+                let started = std::time::Instant::now();
+                (0..ROUNDS).for_each(|_| run());
+                let speed = 2e-9 * (m * n * k * ROUNDS) as f64 / started.elapsed().as_secs_f64();
+                println!("({m}, {k}) by ({k}, {n}), {way:?}: {speed:.0} GF/s");
+            }
         }
     }
 }
