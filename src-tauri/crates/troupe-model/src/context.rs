@@ -63,6 +63,12 @@ impl Context {
         self.cache.retain_layers(|index| config.llm_config.has_gen_expert(index))
     }
 
+    /// Forgets what was read after the first `len` tokens of a context that holds text alone.
+    pub(crate) fn truncate_text(&mut self, len: usize) {
+        self.cache.truncate(len);
+        (self.len, self.len_und, self.rope) = (len, len, len as u32);
+    }
+
     /// The cached keys and values.
     pub fn cache(&self) -> &KvCache {
         &self.cache

@@ -33,6 +33,7 @@ pub mod inspect;
 pub mod layout;
 pub mod llm;
 pub mod memory;
+mod prompt;
 pub mod quantize;
 pub mod runtime;
 pub mod scorer;

@@ -3,7 +3,7 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -24,6 +24,7 @@ use crate::{
     error::{ModelError, ModelResult},
     gguf::GgufFile,
     image_ops::{fit_square, normalise, to_rgb_image},
+    prompt::ReadPrompt,
     tokens::{StreamDecoder, TextRole, TextTokenizer},
     unified::Network,
     weights::{Weights, hash_files, is_network},
@@ -218,6 +219,12 @@ pub struct Reply {
     pub finish: Finish,
 }
 
+impl Reply {
+    fn cancelled() -> Self {
+        Self { text: String::new(), num_tokens: 0, finish: Finish::Cancelled }
+    }
+}
+
 /// Files of a model folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFiles {
@@ -345,6 +352,9 @@ pub struct Model {
     options: LoadOptions,
     base_hash: String,
     attached: Option<(Replaced, AdapterInfo)>,
+    /// The prompt of the last reply; what changes weights takes it away. None in training, where
+    /// weights change unseen.
+    last_prompt: Option<Mutex<ReadPrompt>>,
 }
 
 impl Model {
@@ -401,6 +411,7 @@ impl Model {
             options: *options,
             base_hash: hash_files(&files.all())?,
             attached: None,
+            last_prompt: Some(Mutex::default()),
             config,
         })
     }
@@ -419,7 +430,17 @@ impl Model {
             ..LoadOptions::default()
         };
         let codec_device = network.device().clone();
-        Self { network, codec, codec_device, tokenizer, config, options, base_hash, attached: None }
+        Self {
+            network,
+            codec,
+            codec_device,
+            tokenizer,
+            config,
+            options,
+            base_hash,
+            attached: None,
+            last_prompt: None,
+        }
     }
 
     /// The network.
@@ -429,6 +450,7 @@ impl Model {
 
     /// The network, to be changed.
     pub fn network_mut(&mut self) -> &mut Network {
+        self.take_last_prompt();
         &mut self.network
     }
 
@@ -481,6 +503,7 @@ impl Model {
     pub fn attach(&mut self, path: &Path) -> ModelResult<AdapterInfo> {
         let adapter = Adapter::load(path, self.network.device())?;
         self.detach()?;
+        self.take_last_prompt();
         let (replaced, matched) = adapter::attach(&mut self.network, &adapter, &self.base_hash)?;
         let info = AdapterInfo { hash: adapter.hash, config: adapter.config, matched };
         self.attached = Some((replaced, info.clone()));
@@ -492,6 +515,7 @@ impl Model {
     /// # Errors
     /// Never in practice: what was replaced is put back.
     pub fn detach(&mut self) -> ModelResult<()> {
+        self.take_last_prompt();
         match self.attached.take() {
             Some((replaced, _)) => adapter::detach(&mut self.network, replaced),
             None => Ok(()),
@@ -503,6 +527,7 @@ impl Model {
     /// # Errors
     /// When a layer is quantised; the adapter then stays attached everywhere.
     pub fn merge_adapter(&mut self) -> ModelResult<()> {
+        self.take_last_prompt();
         let merged = self.network.visit_linears(&mut |_, linear| linear.merge());
         merged.map_err(|error| match self.unmerge_adapter() {
             Ok(()) => error.into(),
@@ -515,6 +540,7 @@ impl Model {
     /// # Errors
     /// Never in practice.
     pub fn unmerge_adapter(&mut self) -> ModelResult<()> {
+        self.take_last_prompt();
         Ok(self.network.visit_linears(&mut |_, linear| {
             linear.unmerge();
             Ok(())
@@ -633,22 +659,46 @@ impl Model {
         let mut prefix = self.tokenizer.block_start(TextRole::Reply)?;
         prefix.extend(self.tokenizer.encode(begun)?);
         self.check_length(ids.len() + prefix.len() + request.max_tokens)?;
-        let cancelled = Reply { text: String::new(), num_tokens: 0, finish: Finish::Cancelled };
         if on(ReplyEvent::Prefilling { num_tokens: ids.len() }).is_break() {
-            return Ok(cancelled);
+            return Ok(Reply::cancelled());
         }
         let reader = self.reader();
+        let Some(picture) = &request.picture else {
+            let read = self.take_last_prompt().read(reader, ids)?;
+            let reply = self.decode_reply(request, read.context(), begun, &prefix, on);
+            if let Some(last) = &self.last_prompt {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = read.worth_keeping();
+            }
+            return reply;
+        };
         let mut context = Context::new();
-        if let Some(picture) = &request.picture {
-            reader.read_picture(&mut context, &self.picture_for_vision(picture)?)?;
-        }
+        reader.read_picture(&mut context, &self.picture_for_vision(picture)?)?;
         reader.read_text(&mut context, &ids)?;
+        self.decode_reply(request, &context, begun, &prefix, on)
+    }
+
+    fn take_last_prompt(&self) -> ReadPrompt {
+        self.last_prompt.as_ref().map_or_else(ReadPrompt::default, |last| {
+            std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    /// Decodes a reply behind `context`; `prefix` starts it and holds what has `begun`.
+    fn decode_reply(
+        &self,
+        request: &ReplyRequest,
+        context: &Context,
+        begun: &str,
+        prefix: &[u32],
+        on: &mut dyn FnMut(ReplyEvent) -> ControlFlow<()>,
+    ) -> ModelResult<Reply> {
+        let reader = self.reader();
         let mut sampling = request.sampling.clone();
         for attempt in 1.. {
             let mut stream = ReplyStream::new(self, &request.sampling.stop);
             let decoded = reader.decode(
-                &context,
-                &prefix,
+                context,
+                prefix,
                 request.max_tokens,
                 &sampling,
                 &mut |token, _| stream.push(token, on),
@@ -671,7 +721,7 @@ impl Model {
             }
             sampling.seed = sampling.seed.wrapping_add(1 << 32); // beyond the seeds people choose
         }
-        Ok(cancelled)
+        Ok(Reply::cancelled())
     }
 }
 
