@@ -1,5 +1,11 @@
 // Words for the parts of avatars, and sentences built from them.
 
+/** A small seeded generator (mulberry32), so that a recipe gives the same pictures everywhere. */
+export function generator(seed) {
+  let a = seed >>> 0;
+  return () => { a = (a + 0x6d2b79f5) >>> 0; let t = a; t = Math.imul(t ^ (t >>> 15), t | 1); t ^= t + Math.imul(t ^ (t >>> 7), t | 61); return ((t ^ (t >>> 14)) >>> 0) / 4294967296; };
+}
+
 export const BACKGROUNDS = {
   white: 'ffffff', 'light grey': 'd9d9de', black: '1b1b20', red: 'd8453c', orange: 'f0913a',
   yellow: 'f7d54a', green: '58a65c', 'light green': 'b6e3b0', blue: '3f74d1', 'light blue': 'a9d6f5',

@@ -13,7 +13,7 @@ import * as collection from '@dicebear/collection';
 import { Resvg } from '@resvg/resvg-js';
 import sharp from 'sharp';
 import emoji from 'unicode-emoji-json' with { type: 'json' };
-import { BACKGROUNDS, PLACES, STYLES, avatar, object } from './captions.mjs';
+import { BACKGROUNDS, PLACES, STYLES, avatar, generator, object } from './captions.mjs';
 import { avatarFacts, objectFacts, questions } from './questions.mjs';
 import { SCENES } from '../../../art/scenes.mjs';
 
@@ -22,11 +22,6 @@ if (!folder) { console.error('usage: node render.mjs <folder> [--count N] [--see
 const option = (name, value) => { const at = rest.indexOf(`--${name}`); return at < 0 ? value : Number(rest[at + 1]); };
 const count = option('count', 16000); const size = option('size', 128);
 
-/** A small seeded generator (mulberry32), so that a recipe gives the same pictures everywhere. */
-function generator(seed) {
-  let a = seed >>> 0;
-  return () => { a = (a + 0x6d2b79f5) >>> 0; let t = a; t = Math.imul(t ^ (t >>> 15), t | 1); t ^= t + Math.imul(t ^ (t >>> 7), t | 61); return ((t ^ (t >>> 14)) >>> 0) / 4294967296; };
-}
 const random = generator(option('seed', 1));
 /** Questions draw from their own generator, so that they never change the pictures. */
 const asking = generator(option('seed', 1) + 0x5eed);

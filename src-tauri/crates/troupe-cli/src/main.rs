@@ -87,7 +87,7 @@ enum Command {
     )]
     Pretrain {
         #[command(subcommand)]
-        stage: pretrain::PretrainStage,
+        command: pretrain::PretrainCommand,
     },
     /// Measure characters before and after teaching, and write a report.
     #[command(after_help = "Example: troupe eval Marzipan --quick")]
@@ -283,8 +283,8 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         }
         Command::Validate(arguments) => return validate::validate(open, &arguments, output),
         Command::Train(arguments) => return train::train(&open()?, &arguments, output),
-        Command::Pretrain { stage } => {
-            return pretrain::pretrain(&stage, options.model_dir.as_deref(), output);
+        Command::Pretrain { command } => {
+            return pretrain::pretrain(&command, options.model_dir.as_deref(), output);
         }
         Command::EvalWorker { run } => return eval::worker(&run, output, open),
         Command::TrainWorker { run } => return train::worker(&run, output, open),

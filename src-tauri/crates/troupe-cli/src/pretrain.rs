@@ -10,14 +10,16 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use troupe_api::ApiError;
+use troupe_model::config::ModelConfig;
 use troupe_nn::precision::Products;
 use troupe_train::{
     error::TrainResult,
     events::{Control, Outcome, Watcher},
     pretrain::{
         self, GENERATION_FILE, PretrainJob, RunSettings, VISION_FILE, connector::ConnectorJob,
-        vision::VisionJob,
+        few_shot::FewShotJob, vision::VisionJob,
     },
+    recipe::SftRecipe,
 };
 
 use crate::{
@@ -79,6 +81,40 @@ pub(crate) enum PretrainStage {
         #[arg(long)]
         report: Option<PathBuf>,
     },
+}
+
+/// What `troupe pretrain` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PretrainCommand {
+    #[command(flatten)]
+    Stage(PretrainStage),
+    /// Teach identities from ten pictures each and ask for expressions that they were never shown with.
+    #[command(
+        after_help = "Example: troupe pretrain few-shot --model my-model --data identities --out run"
+    )]
+    FewShot(FewShotArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FewShotArguments {
+    /// Folder that `fewshot.mjs` wrote.
+    #[arg(long)]
+    data: PathBuf,
+    /// Folder for adapters, sheets and results; what it holds already is not done again.
+    #[arg(long)]
+    out: PathBuf,
+    /// Identities, at most.
+    #[arg(long, default_value_t = 20)]
+    identities: usize,
+    /// Drawings of each caption.
+    #[arg(long, default_value_t = 1)]
+    draws: usize,
+    /// Seed of teaching and drawing.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Change one number of the base's recipe, such as `num_steps=100`; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
 }
 
 /// What all stages are told.
@@ -184,11 +220,15 @@ impl PretrainStage {
 }
 
 pub(crate) fn pretrain(
-    stage: &PretrainStage,
+    command: &PretrainCommand,
     model: Option<&Path>,
     output: &Output,
 ) -> Result<ExitCode> {
     let model = model.context("name the base model's folder with --model")?;
+    let stage = match command {
+        PretrainCommand::Stage(stage) => stage,
+        PretrainCommand::FewShot(arguments) => return few_shot(arguments, model, output),
+    };
     let common = stage.common();
     if common.measure {
         stage.measure(model, output)?;
@@ -211,5 +251,39 @@ pub(crate) fn pretrain(
         let file = common.out.clone().unwrap_or_default().join(file);
         format!("{outcome:?}. The weights so far: {}", file.display())
     });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn few_shot(arguments: &FewShotArguments, model: &Path, output: &Output) -> Result<ExitCode> {
+    let config = ModelConfig::from_dir(model).map_err(ApiError::from)?;
+    let mut recipe = SftRecipe::for_base(&config).map_err(ApiError::from)?;
+    for change in &arguments.changes {
+        recipe = recipe.set(change).map_err(ApiError::from)?;
+    }
+    let job = FewShotJob {
+        model_dir: model.to_path_buf(),
+        data_dir: arguments.data.clone(),
+        run_dir: arguments.out.clone(),
+        seed: arguments.seed,
+        recipe,
+        identities: arguments.identities,
+        draws: arguments.draws,
+    };
+    Products::Split.choose();
+    let (interrupts, bar) = (interrupts()?, output.progress(0));
+    let measured = pretrain::few_shot::measure(
+        &job,
+        &mut |event| {
+            show(&event, &bar, output);
+            if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
+        },
+        &mut |result| bar.suspend(|| output.note(&result.to_string())),
+    )
+    .map_err(ApiError::from)?;
+    bar.finish_and_clear();
+    match measured {
+        Some(measured) => output.result(&measured, || measured.to_string()),
+        None => output.note("Paused. The same command goes on."),
+    }
     Ok(ExitCode::SUCCESS)
 }

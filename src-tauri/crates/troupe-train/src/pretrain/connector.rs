@@ -72,7 +72,7 @@ impl Default for ConnectorJob {
 }
 
 /// Share of right answers, with how many were asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Right answers.
     pub right: usize,
@@ -84,6 +84,11 @@ impl Score {
     pub(crate) fn add(&mut self, is_right: bool) {
         self.right += usize::from(is_right);
         self.asked += 1;
+    }
+
+    pub(crate) fn join(&mut self, other: Self) {
+        self.right += other.right;
+        self.asked += other.asked;
     }
 }
 

@@ -76,13 +76,16 @@ pub struct Asked {
     pub statements: BTreeMap<String, String>,
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
     let path = path.to_path_buf();
     move |source| TrainError::Io { what: "reading the picture set", source, path }
 }
 
 /// Values of a file with one JSON document a line.
-fn read_lines<T: DeserializeOwned>(path: &Path, what: &'static str) -> TrainResult<Vec<T>> {
+pub(super) fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+    what: &'static str,
+) -> TrainResult<Vec<T>> {
     let text = fs::read_to_string(path).map_err(io(path))?;
     text.lines().map(serde_json::from_str).collect::<Result<_, _>>().map_err(|e| {
         TrainError::Malformed { what, reason: e.to_string(), path: path.to_path_buf() }

@@ -10,10 +10,12 @@
 //! [`run`]: an exponential average of the weights is what is measured and exported, checkpoints hold
 //! everything that a run needs to go on as if never stopped. The connector needs a trained tower, so
 //! `vision` comes before `connector`; `generation` stands alone. [`following`] measures what the first
-//! and the last have learned together: whether drawn pictures show what was asked.
+//! and the last have learned together: whether drawn pictures show what was asked. [`few_shot`] measures
+//! how well the base learns an identity.
 
 pub mod connector;
 pub mod data;
+pub mod few_shot;
 pub mod following;
 pub mod generation;
 pub mod run;
