@@ -12,7 +12,7 @@ const KILLS: usize = 4;
 const STEPS_PER_KILL: usize = 7;
 
 /// Everything that has state: adapters and full weights, an average, several batches a step, kept
-/// conditions, validations, a best checkpoint.
+/// conditions, pictures of the base, validations, a best checkpoint.
 fn recipe(kills: usize) -> SftRecipe {
     SftRecipe {
         num_steps: kills * STEPS_PER_KILL + 10,
@@ -20,6 +20,7 @@ fn recipe(kills: usize) -> SftRecipe {
         text_tokens: 300,
         text_every: 2,
         pictures: 2,
+        rehearsal: 1,
         accumulate: 2,
         condition_refresh: 4,
         ema_decay: 0.9,
@@ -28,6 +29,15 @@ fn recipe(kills: usize) -> SftRecipe {
         patience: 0,
         ..SftRecipe::default()
     }
+}
+
+/// Gives the base pictures to keep in practice by.
+fn write_rehearsal(model: &Path) {
+    let folder = model.join(troupe_train::rehearsal::FOLDER);
+    std::fs::create_dir(&folder).unwrap();
+    let captions = ["A dot", "Another dot", "Grass"].map(|c| format!("{{\"caption\":\"{c}\"}}\n"));
+    std::fs::write(folder.join("captions.jsonl"), captions.concat()).unwrap();
+    troupe_testkit::dot_picture(3, 64).save(folder.join("sheet.png")).unwrap(); // four of 32 × 32
 }
 
 /// Numbers that look random and are the same in every run.
@@ -49,6 +59,7 @@ fn weights(run: &Path) -> std::io::Result<Vec<u8>> {
 fn kills_leave_no_trace_in_the_weights() {
     let kills = std::env::var("TROUPE_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let scratch = Scratch::new();
+    write_rehearsal(&scratch.model_dir());
     let id = scratch.import("Dot");
     let studio = scratch.studio();
     let worker = |dir: &Path| {

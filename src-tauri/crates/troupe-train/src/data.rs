@@ -12,6 +12,7 @@ use troupe_nn::noise::{Noise, Stream};
 
 use crate::{
     error::TrainResult,
+    rehearsal::Rehearsal,
     sequence::{SequenceBlock, VisionInput},
 };
 
@@ -60,6 +61,8 @@ pub struct TrainingData {
     pub pictures: Vec<PictureSample>,
     /// Picture samples kept back.
     pub held_pictures: Vec<PictureSample>,
+    /// Pictures of the base, by which it keeps in practice.
+    pub rehearsal: Vec<PictureSample>,
 }
 
 pub(crate) fn role(role: SampleRole) -> TextRole {
@@ -135,6 +138,35 @@ impl TrainingData {
             }
         }
         Ok(data)
+    }
+
+    /// Adds the pictures by which the base keeps in practice.
+    ///
+    /// # Errors
+    /// When the tokenizer or the codec fails.
+    pub fn rehearse(&mut self, model: &Model, rehearsal: &Rehearsal, seed: u64) -> TrainResult<()> {
+        for (index, (caption, picture)) in rehearsal.pictures.iter().enumerate() {
+            let (ids, _) = model.tokenizer().text_block(TextRole::Caption, caption)?;
+            let (latents, rows, columns) = model.picture_latents(picture, seed, index as u64)?;
+            self.rehearsal.push(PictureSample {
+                id: format!("rehearsal-{index}"),
+                kind: SampleKind::PicturePlain,
+                caption: caption.clone(),
+                ids,
+                latents,
+                rows,
+                columns,
+            });
+        }
+        Ok(())
+    }
+
+    /// A picture by its number: those of the character, then those of the base.
+    pub fn picture(&self, index: usize) -> &PictureSample {
+        match index.checked_sub(self.pictures.len()) {
+            Some(index) => &self.rehearsal[index],
+            None => &self.pictures[index],
+        }
     }
 }
 

@@ -124,7 +124,7 @@ fn memory(
     let shapes = required_tensors(config)?;
     let workload = Workload {
         text_tokens: recipe.text_tokens,
-        pictures: recipe.pictures,
+        pictures: recipe.pictures_per_step(),
         rank: recipe.lora.rank,
         recompute: true,
         ..Workload::usual(config)
@@ -187,7 +187,7 @@ impl Sizes {
         let per_token = ACTIVATIONS.0 * llm.hidden_size + ACTIVATIONS.1 * llm.intermediate_size;
         let text = recipe.text_tokens / 2 * llm.num_hidden_layers * per_token
             + recipe.text_tokens / 8 * llm.vocab_size * 2;
-        let pictures = recipe.pictures * latents(config) * gen_layers * per_token;
+        let pictures = recipe.pictures_per_step() * latents(config) * gen_layers * per_token;
         let batch =
             if recipe.condition_refresh == 0 { text + pictures } else { text.max(pictures) };
         // Of the layers that are not trained; the embedding that is also the head is held twice then.
@@ -340,7 +340,7 @@ impl Work<'_> {
         let seen = if self.is_joint() { 7. } else { 5. };
         let one = latents(self.config) as f64 * self.learning_gen() + self.attention(seen, 7.);
         let caption = if self.is_joint() { pictures.tokens * self.learning_und() } else { 0. };
-        self.recipe.pictures as f64 * (one + caption)
+        self.recipe.pictures_per_step() as f64 * (one + caption)
     }
 
     /// All optimiser steps.

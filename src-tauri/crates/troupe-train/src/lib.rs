@@ -9,6 +9,7 @@
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
 //! | [`grpo`] | stage 2: Character-GRPO |
+//! | [`rehearsal`] | pictures by which a base keeps in practice while it learns |
 //! | [`verdict`] | what held-out losses say about a run |
 //! | [`pretrain`] | the parts of a new base, stage by stage, from captioned pictures |
 //! | [`checkpoint`] | whole checkpoints, resumable to the bit |
@@ -28,6 +29,7 @@ pub mod plan;
 pub mod pretrain;
 pub mod recipe;
 mod record;
+pub mod rehearsal;
 pub mod sequence;
 pub mod sft;
 pub mod verdict;

@@ -96,6 +96,10 @@ pub struct SftRecipe {
     pub text_every: usize,
     /// Picture samples per step.
     pub pictures: usize,
+    /// Pictures per step besides, from those that the base brings to keep in practice
+    /// ([`Rehearsal`](crate::rehearsal::Rehearsal)): what it learned before is not forgotten over
+    /// a few new pictures. A base without any is taught without.
+    pub rehearsal: usize,
     /// Batches whose gradients are averaged for one step.
     pub accumulate: usize,
     /// How often a pass goes through the samples of a kind; 1 where absent.
@@ -154,6 +158,7 @@ impl Default for SftRecipe {
             text_tokens: 1024,
             text_every: 4,
             pictures: 12,
+            rehearsal: 0,
             accumulate: 1,
             repeats: BTreeMap::new(),
             recompute: false,
@@ -325,6 +330,11 @@ impl SftRecipe {
             seed,
             ..Default::default()
         }
+    }
+
+    /// Pictures of a step, the character's and the base's.
+    pub fn pictures_per_step(&self) -> usize {
+        self.pictures + self.rehearsal
     }
 
     /// Learning rate at `step` (counted from 0) as a share of the peak.

@@ -44,6 +44,7 @@ use crate::{
     estimate::recipe_samples,
     events::{Control, Outcome, Remark, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::{FrozenPrecision, Mode, SftRecipe},
+    rehearsal::Rehearsal,
     sequence::{
         FlowTarget, LossWeights, SequenceBlock, read_sharing_starts, sequence_loss,
         sequence_loss_sharing_starts,
@@ -84,6 +85,8 @@ struct State {
     step: usize,
     text: DeckState,
     pictures: DeckState,
+    #[serde(default)]
+    rehearsal: DeckState,
     optimiser_steps: u64,
 }
 
@@ -217,6 +220,7 @@ struct Run<'a> {
     picture_pass: Vec<usize>,
     text_deck: Deck,
     picture_deck: Deck,
+    rehearsal_deck: Deck,
     observations: Observations,
     recompute: Option<Recompute>,
     conditions: HashMap<usize, Context>,
@@ -274,12 +278,16 @@ impl<'a> Run<'a> {
         let lora_vars = attach_loras(&mut model, recipe, job.seed)?;
         watch(RunPhase::ReadingMaterial.into());
         let samples = recipe_samples(&character, recipe, job.seed);
-        let data = TrainingData::prepare(&model, &samples, job.seed)?;
+        let mut data = TrainingData::prepare(&model, &samples, job.seed)?;
         if data.text.is_empty() && data.pictures.is_empty() {
             return Err(TrainError::NoData(format!(
                 "{} has no dialogue, questions or captioned pictures; add some first",
                 character.name
             )));
+        }
+        if recipe.rehearsal > 0 && !data.pictures.is_empty() {
+            let rehearsal = Rehearsal::of_base(&job.model_dir, model.config().picture_size)?;
+            data.rehearse(&model, &rehearsal, job.seed)?;
         }
         let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
         let (eps, weight_decay) = (recipe.eps, recipe.weight_decay);
@@ -301,7 +309,6 @@ impl<'a> Run<'a> {
             let items = kinds.iter().enumerate();
             items.flat_map(|(index, kind)| std::iter::repeat_n(index, times(kind))).collect()
         };
-        let decks = (DeckState::default(), DeckState::default());
         let mut run = Self {
             average: average.transpose()?,
             text_pass: repeated(data.text.iter().map(|s| s.kind).collect()),
@@ -314,21 +321,24 @@ impl<'a> Run<'a> {
             lora_vars,
             gen_vars,
             optimiser,
-            text_deck: Deck::new(job.seed, 1, 0, decks.0),
-            picture_deck: Deck::new(job.seed, 2, 0, decks.1),
+            text_deck: Deck::new(job.seed, 1, 0, DeckState::default()),
+            picture_deck: Deck::new(job.seed, 2, 0, DeckState::default()),
+            rehearsal_deck: Deck::new(job.seed, 3, 0, DeckState::default()),
             recompute,
             conditions: HashMap::new(),
             condition_loras: HashMap::new(),
             step: 0,
             batch: 0,
         };
-        run.set_decks(decks);
+        run.set_decks([DeckState::default(); 3]);
         Ok(run)
     }
 
-    fn set_decks(&mut self, (text, pictures): (DeckState, DeckState)) {
-        self.text_deck = Deck::new(self.job.seed, 1, self.text_pass.len(), text);
-        self.picture_deck = Deck::new(self.job.seed, 2, self.picture_pass.len(), pictures);
+    fn set_decks(&mut self, [text, pictures, rehearsal]: [DeckState; 3]) {
+        let seed = self.job.seed;
+        self.text_deck = Deck::new(seed, 1, self.text_pass.len(), text);
+        self.picture_deck = Deck::new(seed, 2, self.picture_pass.len(), pictures);
+        self.rehearsal_deck = Deck::new(seed, 3, self.data.rehearsal.len(), rehearsal);
     }
 
     fn vars(&self) -> impl Iterator<Item = (&String, &Var)> {
@@ -350,7 +360,7 @@ impl<'a> Run<'a> {
         self.optimiser.load_state(&tensors, state.optimiser_steps)?;
         self.condition_loras = with_prefix(&tensors, "condition.");
         self.step = state.step;
-        self.set_decks((state.text, state.pictures));
+        self.set_decks([state.text, state.pictures, state.rehearsal]);
         Ok(())
     }
 
@@ -387,6 +397,7 @@ impl<'a> Run<'a> {
             step: self.step,
             text: self.text_deck.state(),
             pictures: self.picture_deck.state(),
+            rehearsal: self.rehearsal_deck.state(),
             optimiser_steps: self.optimiser.num_steps(),
         };
         let folder =
@@ -474,10 +485,13 @@ impl<'a> Run<'a> {
         let recipe = &self.job.recipe;
         let has_text = recipe.text_every > 0 && self.step.is_multiple_of(recipe.text_every);
         let text = if has_text { self.draw_text() } else { Vec::new() };
-        let pictures: Vec<usize> = (0..recipe.pictures)
+        let mut pictures: Vec<usize> = (0..recipe.pictures)
             .filter_map(|_| self.picture_deck.draw())
             .map(|item| self.picture_pass[item])
             .collect();
+        let own = self.data.pictures.len();
+        let rehearsed = (0..recipe.rehearsal).filter_map(|_| self.rehearsal_deck.draw());
+        pictures.extend(rehearsed.map(|item| own + item));
         if recipe.condition_refresh == 0 {
             let (ce, mse) = self.joint_losses(&text, &pictures)?;
             return self.add_losses(sums, ce, mse);
@@ -552,7 +566,7 @@ impl<'a> Run<'a> {
     fn slot_key(&self, slot: usize) -> u64 {
         let recipe = &self.job.recipe;
         let batch = self.step * recipe.accumulate + self.batch;
-        (batch * recipe.pictures.max(1) + slot) as u64
+        (batch * recipe.pictures_per_step().max(1) + slot) as u64
     }
 
     /// Noise and time of a picture in this step.
@@ -579,7 +593,7 @@ impl<'a> Run<'a> {
         let empty = Context::new();
         let mut items = Vec::new();
         for (slot, index) in chosen.iter().enumerate() {
-            let sample = &self.data.pictures[*index];
+            let sample = self.data.picture(*index);
             let context = match self.conditions.get(index) {
                 Some(context) if !self.is_dropped(slot) => context,
                 _ => &empty,
@@ -598,7 +612,7 @@ impl<'a> Run<'a> {
         let mut samples: Vec<Vec<SequenceBlock>> =
             text.iter().map(|i| self.data.text[*i].blocks.clone()).collect();
         for (slot, index) in pictures.iter().enumerate() {
-            let sample = &self.data.pictures[*index];
+            let sample = self.data.picture(*index);
             let condition = if self.is_dropped(slot) {
                 SequenceBlock::Dropped { is_image: false }
             } else {
@@ -637,11 +651,20 @@ impl<'a> Run<'a> {
         // After a resume the conditions must be those of the last refresh, not of today's weights.
         let present = swap(&self.lora_vars, &self.condition_loras)?;
         self.track_loras(false)?;
-        let read = read_conditions(&self.model, &self.data.pictures);
+        let read = self.read_all_conditions();
         self.track_loras(true)?;
         swap(&self.lora_vars, &present)?;
         self.conditions = read?;
         Ok(())
+    }
+
+    /// Conditions by the number of the picture.
+    fn read_all_conditions(&self) -> TrainResult<HashMap<usize, Context>> {
+        let mut conditions = read_conditions(&self.model, &self.data.pictures)?;
+        let own = self.data.pictures.len();
+        let rehearsed = read_conditions(&self.model, &self.data.rehearsal)?;
+        conditions.extend(rehearsed.into_iter().map(|(index, context)| (own + index, context)));
+        Ok(conditions)
     }
 
     /// Held-out losses and samples, of the average if there is one.

@@ -370,6 +370,7 @@ export const en = {
   recipeTextRate: 'Peak learning rate',
   recipeTextWeight: 'Weight of the text loss',
   recipePerStep: 'Pictures per step',
+  recipeRehearsal: 'Pictures of the base per step',
   recipePictureRate: 'Peak learning rate (0: frozen)',
   recipePictureWeight: 'Weight of the picture loss',
   recipeRefresh: 'Read conditions anew every (0: always)',

@@ -366,6 +366,7 @@ export const zhHans: Catalogue = {
   recipeTextRate: '最高学习率',
   recipeTextWeight: '文字损失权重',
   recipePerStep: '每步图片',
+  recipeRehearsal: '每步基础模型图片',
   recipePictureRate: '最高学习率（0：冻结）',
   recipePictureWeight: '图片损失权重',
   recipeRefresh: '重读条件间隔（0：每步）',

@@ -366,6 +366,7 @@ export const zhHant: Catalogue = {
   recipeTextRate: '最高學習率',
   recipeTextWeight: '文字損失權重',
   recipePerStep: '每步圖片',
+  recipeRehearsal: '每步基礎模型圖片',
   recipePictureRate: '最高學習率（0：凍結）',
   recipePictureWeight: '圖片損失權重',
   recipeRefresh: '重讀條件間隔（0：每步）',

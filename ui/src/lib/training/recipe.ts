@@ -31,6 +31,7 @@ export const groups: FieldGroup<RecipeItem>[] = [
     label: 'recipePictures',
     fields: [
       whole('pictures', 'recipePerStep', 'samples'),
+      whole('rehearsal', 'recipeRehearsal', 'samples'),
       real('genLearningRate', 'recipePictureRate', 0.0001),
       real('mseWeight', 'recipePictureWeight', 0.05),
       whole('conditionRefresh', 'recipeRefresh', 'steps'),

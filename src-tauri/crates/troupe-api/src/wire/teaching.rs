@@ -35,6 +35,8 @@ pub struct RecipeItem {
     pub text_every: u32,
     /// Picture samples per step.
     pub pictures: u32,
+    /// Pictures per step from those of the base.
+    pub rehearsal: u32,
     /// Steps after which picture conditions are read anew; 0 is every step.
     pub condition_refresh: u32,
     /// Chance that a picture's condition is dropped.
@@ -154,6 +156,7 @@ impl From<&SftRecipe> for RecipeItem {
             text_tokens: recipe.text_tokens as u32,
             text_every: recipe.text_every as u32,
             pictures: recipe.pictures as u32,
+            rehearsal: recipe.rehearsal as u32,
             condition_refresh: recipe.condition_refresh as u32,
             condition_dropout: recipe.condition_dropout,
             ce_weight: recipe.ce_weight,
@@ -189,6 +192,7 @@ impl RecipeItem {
             text_tokens: self.text_tokens as usize,
             text_every: self.text_every as usize,
             pictures: self.pictures as usize,
+            rehearsal: self.rehearsal as usize,
             condition_refresh: self.condition_refresh as usize,
             condition_dropout: self.condition_dropout,
             ce_weight: self.ce_weight,

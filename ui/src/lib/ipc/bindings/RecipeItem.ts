@@ -45,6 +45,10 @@ textEvery: number,
  */
 pictures: number, 
 /**
+ * Pictures per step from those of the base.
+ */
+rehearsal: number, 
+/**
  * Steps after which picture conditions are read anew; 0 is every step.
  */
 conditionRefresh: number, 
