@@ -113,6 +113,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         authoring::duplicate_character,
         authoring::update_pictures,
         authoring::crop_picture,
+        authoring::border_colour,
         authoring::draft_caption,
         authoring::scene_from_chat,
         authoring::list_versions,

@@ -68,12 +68,19 @@ fn captions_change_together_or_not_at_all() {
     assert_eq!(studio.update_pictures(&id, &items).unwrap_err().code, ErrorCode::NotFound);
     assert_eq!(studio.character(&id).unwrap().pictures, good);
 
-    let square = CropItem { x: 5, y: 0, side: 30 };
+    let square = CropItem { x: 5, y: 0, side: 30, background: None };
     let cut = studio.crop_picture(&id, &good[0].id, Some(square)).unwrap();
     assert_eq!(cut.pictures[0].crop, Some(square));
     let size = |path| image::image_dimensions(path).unwrap();
     assert_eq!(size(studio.character_picture_file(&id, &good[0].id).unwrap()), (30, 30));
     assert_eq!(size(studio.whole_picture_file(&id, &good[0].id).unwrap()), (40, 30));
+    // Its rows 0 and 29: blue is 0 in one and 29 in the other, 40 pixels each; the upper median.
+    let colour = studio.border_colour(&id, &good[0].id).unwrap();
+    assert_eq!((colour[0], colour[2]), (1, 29));
+    let around = CropItem { x: 0, y: -5, side: 40, background: Some(colour) };
+    let fitted = studio.crop_picture(&id, &good[0].id, Some(around)).unwrap();
+    assert_eq!(fitted.pictures[0].crop, Some(around));
+    assert_eq!(size(studio.character_picture_file(&id, &good[0].id).unwrap()), (40, 40));
     studio.crop_picture(&id, &good[0].id, None).unwrap();
     assert_eq!(size(studio.character_picture_file(&id, &good[0].id).unwrap()), (40, 30));
 }

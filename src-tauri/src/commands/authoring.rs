@@ -46,6 +46,11 @@ pub(super) fn crop_picture(
 }
 
 #[tauri::command(async)]
+pub(super) fn border_colour(studio: Shared<'_>, id: &str, picture_id: &str) -> ApiResult<[u8; 3]> {
+    studio.border_colour(id, picture_id)
+}
+
+#[tauri::command(async)]
 pub(super) fn draft_caption(studio: Shared<'_>, id: &str, picture_id: &str) -> ApiResult<String> {
     studio.draft_caption(id, picture_id)
 }

@@ -1,6 +1,6 @@
 //! Helps for writing a character: token counts, versions, crops, captions, scenes out of chats.
 
-use troupe_character::{Character, Crop, Scene, Speaker, Turn, prompts, versions};
+use troupe_character::{Character, Crop, Scene, Speaker, Turn, pictures, prompts, versions};
 use troupe_model::{config::ModelConfig, runtime::ModelFiles};
 use troupe_store::{Message, MessageState, Role};
 
@@ -81,10 +81,10 @@ impl Studio {
         Ok(self.detail(&self.library().duplicate(id, Some(name))?))
     }
 
-    /// Cuts a picture to a square, or shows it whole again.
+    /// Makes a picture a square of it or around it, or shows it as it was again.
     ///
     /// # Errors
-    /// When character or picture do not exist, or the square lies outside.
+    /// When character or picture do not exist, or the square does not fit it.
     pub fn crop_picture(
         &self,
         id: &str,
@@ -107,6 +107,15 @@ impl Studio {
         Ok(character.whole_picture_path(picture))
     }
 
+    /// Red, green and blue to put around a whole picture where it becomes a square.
+    ///
+    /// # Errors
+    /// When character or picture do not exist, or its file cannot be read.
+    pub fn border_colour(&self, id: &str, picture_id: &str) -> ApiResult<[u8; 3]> {
+        let whole = pictures::decode_file(&self.whole_picture_file(id, picture_id)?)?;
+        Ok(pictures::border_colour(&whole.image))
+    }
+
     /// Lets the model say what a picture shows, as a draft of its caption.
     ///
     /// # Errors
@@ -116,7 +125,7 @@ impl Studio {
         let character = self.library().load(id)?;
         let picture =
             character.picture(picture_id).ok_or_else(|| no_picture(&character, picture_id))?;
-        let image = troupe_character::pictures::load_rgb(&character.picture_path(picture))?;
+        let image = pictures::load_rgb(&character.picture_path(picture))?;
         let question = prompts::ask_caption(character.prompt_name());
         Ok(self.ask(&character.id, &question, Some(image))?.text)
     }

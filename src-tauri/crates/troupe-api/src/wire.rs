@@ -180,7 +180,7 @@ pub struct PictureItem {
     pub expression: String,
     /// Kept back from teaching.
     pub is_held_out: bool,
-    /// Square of the whole picture that is shown and learned from; set by cropping alone.
+    /// Square of or around the whole picture that is shown and learned from; set by cropping alone.
     #[serde(default)]
     pub crop: Option<CropItem>,
 }

@@ -537,10 +537,10 @@ impl Character {
         self.save_pictures()
     }
 
-    /// Cuts a picture to a square of its original, or shows it whole again. The original is kept.
+    /// Makes a picture a square of its original, or shows it as it was again. The original is kept.
     ///
     /// # Errors
-    /// When there is no such picture, the square does not lie within it, or files cannot be
+    /// When there is no such picture, the square does not fit it, or files cannot be
     /// written.
     pub fn crop_picture(&mut self, id: &str, crop: Option<Crop>) -> Result<()> {
         let picture = self.picture(id).cloned().ok_or_else(|| Error::NoSuchRecord {
@@ -765,13 +765,18 @@ mod tests {
             let file = pip.picture_path(pip.picture(&id).unwrap());
             image::image_dimensions(file).unwrap()
         };
-        pip.crop_picture(&id, Some(Crop { x: 10, y: 8, side: 40 })).unwrap();
+        let square = |x, y, side| Crop { x, y, side, background: None };
+        pip.crop_picture(&id, Some(square(10, 8, 40))).unwrap();
         assert_eq!(size(&pip), (40, 40));
         assert_eq!(Character::load(&pip.dir).unwrap(), pip);
-        pip.crop_picture(&id, Some(Crop { x: 0, y: 0, side: 48 })).unwrap();
+        pip.crop_picture(&id, Some(square(0, 0, 48))).unwrap();
         assert_eq!(size(&pip), (48, 48), "the second cut is made from the whole picture");
-        let outside = pip.crop_picture(&id, Some(Crop { x: 20, y: 8, side: 45 }));
+        let outside = pip.crop_picture(&id, Some(square(20, 8, 45)));
         assert!(outside.is_err(), "64 × 48 ends before 20 + 45");
+        let whole = Crop { x: 0, y: -8, side: 64, background: Some([9, 9, 9]) };
+        pip.crop_picture(&id, Some(whole)).unwrap();
+        assert_eq!(size(&pip), (64, 64));
+        assert_eq!(Character::load(&pip.dir).unwrap(), pip);
         pip.crop_picture(&id, None).unwrap();
         assert_eq!(size(&pip), (64, 48));
         assert_eq!(*pip.picture(&id).unwrap(), before);

@@ -128,6 +128,24 @@ pub fn on_white(image: &DynamicImage) -> RgbImage {
     rgb
 }
 
+/// A colour to put around a picture that is not square: per channel the median of the two edges
+/// that the surroundings touch, the upper and lower ones of a wide picture.
+pub fn border_colour(image: &DynamicImage) -> [u8; 3] {
+    let rgb = on_white(image);
+    let (width, height) = rgb.dimensions();
+    let is_end = |place: u32, size: u32| place == 0 || place + 1 == size;
+    let edges: Vec<[u8; 3]> = rgb
+        .enumerate_pixels()
+        .filter(|(x, y, _)| if width > height { is_end(*y, height) } else { is_end(*x, width) })
+        .map(|(_, _, pixel)| pixel.0)
+        .collect();
+    std::array::from_fn(|channel| {
+        let mut values: Vec<u8> = edges.iter().map(|pixel| pixel[channel]).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or(u8::MAX)
+    })
+}
+
 /// Share of pixels that are not fully opaque, 0 to 1.
 pub fn transparent_share(image: &DynamicImage) -> f64 {
     if !image.color().has_alpha() {
@@ -243,6 +261,21 @@ mod tests {
         assert!((transparent_share(&image) - 0.5).abs() < 1e-9);
         rgba.put_pixel(1, 0, Rgba([9, 9, 9, 0]));
         assert_eq!(pixel_hash(&image), pixel_hash(&DynamicImage::ImageRgba8(rgba)));
+    }
+
+    #[test]
+    fn the_colour_around_a_picture_is_that_of_its_long_edges() {
+        // Wide: rows 0 and 2 are 5, but for one pixel; the middle row and the sides do not count.
+        let wide = RgbImage::from_fn(5, 3, |x, y| match (x, y) {
+            (3, 0) => image::Rgb([200, 0, 0]),
+            (_, 1) => image::Rgb([90, 90, 90]),
+            _ => image::Rgb([5, 6, 7]),
+        });
+        let tall = image::imageops::rotate90(&wide);
+        assert_eq!(border_colour(&DynamicImage::ImageRgb8(wide)), [5, 6, 7]);
+        assert_eq!(border_colour(&DynamicImage::ImageRgb8(tall)), [5, 6, 7]);
+        let clear = RgbaImage::from_pixel(3, 2, Rgba([1, 2, 3, 0]));
+        assert_eq!(border_colour(&DynamicImage::ImageRgba8(clear)), [255, 255, 255]);
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

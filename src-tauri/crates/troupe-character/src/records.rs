@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use image::DynamicImage;
+use image::{DynamicImage, Rgba, RgbaImage, imageops};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -85,25 +85,42 @@ pub struct Picture {
 /// A square of a picture, in pixels of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crop {
-    /// Left edge.
-    pub x: u32,
-    /// Upper edge.
-    pub y: u32,
+    /// Left edge; negative where the square begins left of the picture.
+    pub x: i32,
+    /// Upper edge; negative where the square begins above the picture.
+    pub y: i32,
     /// Width and height.
     pub side: u32,
+    /// Red, green and blue of what the picture does not cover. Without it the square lies within
+    /// the picture; with it the square is at most as wide as the picture is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<[u8; 3]>,
 }
 
 impl Crop {
     /// The square of `image`; `label` is what an error calls it.
     pub(crate) fn cut(self, image: &DynamicImage, label: &str) -> crate::Result<DynamicImage> {
-        let fits =
-            |start: u32, size: u32| start.checked_add(self.side).is_some_and(|end| end <= size);
-        if self.side == 0 || !fits(self.x, image.width()) || !fits(self.y, image.height()) {
-            let (width, height) = (image.width(), image.height());
+        let (width, height) = (image.width(), image.height());
+        let refuse = || {
             let reason = format!("the square lies outside its {width} × {height} pixels");
-            return Err(Error::NotAPicture { label: label.into(), reason });
+            Error::NotAPicture { label: label.into(), reason }
+        };
+        if self.side == 0 || self.side > width.max(height) {
+            return Err(refuse());
         }
-        Ok(image.crop_imm(self.x, self.y, self.side, self.side))
+        if let Some([r, g, b]) = self.background {
+            let mut square = RgbaImage::from_pixel(self.side, self.side, Rgba([r, g, b, u8::MAX]));
+            let (x, y) = (-i64::from(self.x), -i64::from(self.y));
+            imageops::overlay(&mut square, &image.to_rgba8(), x, y);
+            return Ok(DynamicImage::ImageRgb8(DynamicImage::ImageRgba8(square).into_rgb8()));
+        }
+        let start = |start: i32, size: u32| {
+            let start = u32::try_from(start).ok()?;
+            (start.checked_add(self.side)? <= size).then_some(start)
+        };
+        let x = start(self.x, width).ok_or_else(refuse)?;
+        let y = start(self.y, height).ok_or_else(refuse)?;
+        Ok(image.crop_imm(x, y, self.side, self.side))
     }
 }
 
@@ -360,5 +377,31 @@ mod tests {
         let usable = prompt.usable_questions();
         assert_eq!(usable.len(), 1);
         assert_eq!(usable[0].question, "Is it day?");
+    }
+
+    #[test]
+    fn a_square_around_a_picture_is_filled_with_its_background() {
+        let wide =
+            RgbaImage::from_fn(4, 2, |x, _| Rgba([x as u8, 0, 0, if x == 0 { 0 } else { 255 }]));
+        let wide = DynamicImage::ImageRgba8(wide);
+        let around = Crop { x: 0, y: -1, side: 4, background: Some([7, 8, 9]) };
+        let square = around.cut(&wide, "wide").unwrap();
+        let rows: Vec<Vec<u8>> =
+            square.to_rgb8().rows().map(|row| row.map(|pixel| pixel.0[0]).collect()).collect();
+        // Its two rows in the middle; where the picture is transparent, the background shows.
+        assert_eq!(rows, [[7, 7, 7, 7], [7, 1, 2, 3], [7, 1, 2, 3], [7, 7, 7, 7]]);
+        assert!(!square.color().has_alpha());
+        let cut = |crop: Crop| crop.cut(&wide, "wide");
+        assert!(cut(Crop { background: None, ..around }).is_err(), "nothing to fill it with");
+        assert!(cut(Crop { side: 5, ..around }).is_err(), "larger than the picture is long");
+        assert!(cut(Crop { side: 0, ..around }).is_err());
+    }
+
+    #[test]
+    fn a_crop_of_before_backgrounds_is_read_and_written_as_it_was() {
+        let line = r#"{"x":10,"y":8,"side":40}"#;
+        let crop: Crop = serde_json::from_str(line).unwrap();
+        assert_eq!(crop, Crop { x: 10, y: 8, side: 40, background: None });
+        assert_eq!(serde_json::to_string(&crop).unwrap(), line);
     }
 }

@@ -3,7 +3,7 @@ import type { FindingItem } from '../ipc/bindings/FindingItem';
 import type { PictureItem } from '../ipc/bindings/PictureItem';
 import type { Client } from '../ipc/client';
 import { bulk, named } from './bulk';
-import { centre, within, zoomed } from './crop';
+import { around, centre, fromHex, hex, placed, within, zoomed } from './crop';
 import { diff } from './diff';
 import { readiness, withoutLostPictures } from './readiness';
 import { TokenCounter } from './tokens.svelte';
@@ -88,13 +88,39 @@ describe('readiness', () => {
 });
 
 describe('a crop', () => {
+  const size = { width: 300, height: 200 };
+  const square = (x: number, y: number, side: number) => ({ x, y, side, background: null });
+
   it('begins in the centre and stays within the picture', () => {
-    const size = { width: 300, height: 200 };
-    expect(centre(size)).toEqual({ x: 50, y: 0, side: 200 });
-    expect(within({ x: 250, y: -9, side: 120 }, size, 64)).toEqual({ x: 180, y: 0, side: 120 });
-    expect(within({ x: 0, y: 0, side: 900 }, size, 64).side).toBe(200);
-    expect(within({ x: 0, y: 0, side: 1 }, size, 64).side).toBe(64);
-    expect(zoomed({ x: 100, y: 50, side: 100 }, 80, size, 64)).toEqual({ x: 110, y: 60, side: 80 });
+    expect(centre(size)).toEqual(square(50, 0, 200));
+    expect(within(square(250, -9, 120), size, 64)).toEqual(square(180, 0, 120));
+    expect(within(square(0, 0, 900), size, 64).side).toBe(200);
+    expect(within(square(0, 0, 1), size, 64).side).toBe(64);
+    expect(zoomed(square(100, 50, 100), 80, size, 64)).toEqual(square(110, 60, 80));
+  });
+
+  it('leaves the bars of a whole picture behind when it is cut again', () => {
+    expect(within(around(size, [1, 2, 3]), size, 64)).toEqual(square(0, 0, 200));
+  });
+
+  it('holds a whole picture in its middle', () => {
+    expect(around(size, [1, 2, 3])).toEqual({ x: 0, y: -50, side: 300, background: [1, 2, 3] });
+    // 201 wide in 300: 99 are left, one more on the left.
+    expect(around({ width: 201, height: 300 }, [0, 0, 0])).toMatchObject({ x: -50, y: 0, side: 300 });
+    expect(around({ width: 64, height: 64 }, [0, 0, 0])).toMatchObject({ x: 0, y: 0, side: 64 });
+  });
+
+  it('is previewed at the size that is learned from', () => {
+    // 300 pixels become 150: half of everything, 25 above and below.
+    expect(placed(around(size, [0, 0, 0]), size, 150)).toEqual({ x: 0, y: 25, width: 150, height: 100 });
+    // 100 pixels become 50; the square begins at (100, 40) of the picture.
+    expect(placed(square(100, 40, 100), size, 50)).toEqual({ x: -50, y: -20, width: 150, height: 100 });
+  });
+
+  it('has a background that colour fields can show and change', () => {
+    expect(hex([255, 0, 9])).toBe('#ff0009');
+    expect(fromHex('#FF0009')).toEqual([255, 0, 9]);
+    for (const text of ['', 'red', '#fff', '#ff00091']) expect(fromHex(text)).toBeNull();
   });
 });
 

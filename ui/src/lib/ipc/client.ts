@@ -179,6 +179,8 @@ export const client = {
     call<CharacterDetail>('update_pictures', { id, pictures }),
   cropPicture: (id: string, pictureId: string, crop: CropItem | null) =>
     call<CharacterDetail>('crop_picture', { id, pictureId, crop }),
+  borderColour: (id: string, pictureId: string) =>
+    call<[number, number, number]>('border_colour', { id, pictureId }),
   draftCaption: (id: string, pictureId: string) => call<string>('draft_caption', { id, pictureId }),
   sceneFromChat: (chatId: string, withPictures: boolean) =>
     call<CharacterDetail>('scene_from_chat', { chatId, withPictures }),

@@ -9,23 +9,25 @@ use ts_rs::TS;
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct CropItem {
-    /// Left edge.
-    pub x: u32,
-    /// Upper edge.
-    pub y: u32,
+    /// Left edge; negative where the square begins left of the picture.
+    pub x: i32,
+    /// Upper edge; negative where the square begins above the picture.
+    pub y: i32,
     /// Width and height.
     pub side: u32,
+    /// Red, green and blue of what the picture does not cover; none for a square within it.
+    pub background: Option<[u8; 3]>,
 }
 
 impl From<Crop> for CropItem {
     fn from(crop: Crop) -> Self {
-        Self { x: crop.x, y: crop.y, side: crop.side }
+        Self { x: crop.x, y: crop.y, side: crop.side, background: crop.background }
     }
 }
 
 impl From<CropItem> for Crop {
     fn from(item: CropItem) -> Self {
-        Self { x: item.x, y: item.y, side: item.side }
+        Self { x: item.x, y: item.y, side: item.side, background: item.background }
     }
 }
 

@@ -5,14 +5,18 @@
  */
 export type CropItem = { 
 /**
- * Left edge.
+ * Left edge; negative where the square begins left of the picture.
  */
 x: number, 
 /**
- * Upper edge.
+ * Upper edge; negative where the square begins above the picture.
  */
 y: number, 
 /**
  * Width and height.
  */
-side: number, };
+side: number, 
+/**
+ * Red, green and blue of what the picture does not cover; none for a square within it.
+ */
+background: [number, number, number] | null, };

@@ -22,6 +22,6 @@ expression: string,
  */
 isHeldOut: boolean, 
 /**
- * Square of the whole picture that is shown and learned from; set by cropping alone.
+ * Square of or around the whole picture that is shown and learned from; set by cropping alone.
  */
 crop: CropItem | null, };
