@@ -19,6 +19,7 @@ export const ids = {
   saveState: 'save-state',
   addPictures: 'add-pictures',
   pictureItem: 'picture-item',
+  cropFit: 'crop-fit',
   importRolescape: 'import-rolescape',
   importCards: 'import-cards',
   importReport: 'import-report',
