@@ -51,6 +51,7 @@ export const ids = {
   rewardChart: 'reward-chart',
   groupViewer: 'group-viewer',
   groupPicture: 'group-picture',
+  meanwhile: 'meanwhile',
   toast: 'toast',
   errorMessage: 'error-message',
   themeMenu: 'theme-menu',

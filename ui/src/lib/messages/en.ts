@@ -446,7 +446,10 @@ export const en = {
   phaseLoadingAdapter: 'Loading what was learned',
   phaseReading: 'Reading {count} tokens',
   phasePreparingPicture: 'Preparing the picture',
-  teachingMeanwhile: '{name} is being taught meanwhile: replies take longer. Both share this computer.',
+  teachingMeanwhile:
+    '{name} is being taught meanwhile: replies and pictures take longer. Both share this computer.',
+  evaluatingMeanwhile:
+    '{names}: being measured meanwhile. Replies and pictures take longer; both share this computer.',
   contextOf: '{used} of {limit} tokens',
   contextHint: '{turns} earlier lines go along, {out} are left out. Pinned ones always go along.',
   tabLead: 'Settings',
