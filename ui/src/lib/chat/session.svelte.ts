@@ -11,6 +11,7 @@ import { asApiError, type Client } from '../ipc/client';
 import { Incoming, untold } from './incoming';
 import type { Drawing, Phase } from './phase';
 import { PromptPreview } from './preview.svelte';
+import { keepYou, keptYou } from './you';
 
 export type { Drawing } from './phase';
 
@@ -185,8 +186,15 @@ export class ChatSession {
   /** Changes how the chat is led; written a moment later, so that typing does not write each letter. */
   lead(change: Partial<ChatSettings>, onError: (error: unknown) => void = () => {}): void {
     this.settings = { ...this.settings, ...change };
+    if (change.userName !== undefined || change.userPersona !== undefined) keepYou(this.settings);
     if (this.#saving !== null) clearTimeout(this.#saving);
     this.#saving = setTimeout(() => void this.flush().catch(onError), SAVE_AFTER_MS);
+  }
+
+  /** Tells a new chat who the person is, as they said it last. */
+  introduce(onError: (error: unknown) => void = () => {}): void {
+    const you = keptYou();
+    if (you) this.lead(you, onError);
   }
 
   /** Writes what is not written yet. */

@@ -134,6 +134,22 @@ describe('a chat session', () => {
     expect(session.isBusy).toBe(false);
   });
 
+  it('knows the person in a new chat by what was said of them last', async () => {
+    const { session, client } = played();
+    session.introduce();
+    await session.flush();
+    expect(client.setChatSettings).not.toHaveBeenCalled();
+    session.lead({ userName: 'Ada', authorNote: 'It rains.' });
+    session.lead({ userPersona: 'a gardener' });
+
+    const next = played();
+    next.session.introduce();
+    await next.session.flush();
+    const known = { ...settings, userName: 'Ada', userPersona: 'a gardener' };
+    expect(next.session.settings).toEqual(known);
+    expect(next.client.setChatSettings).toHaveBeenCalledWith('c', known);
+  });
+
   it('sends nothing while a reply is being made, and stops it by name', async () => {
     const { session, client } = played();
     await session.send('Hello?');
