@@ -42,7 +42,12 @@ export class App {
   /** Chats of the place that is open, for the palette; set by whoever shows them. */
   chats = $state.raw<ChatSummary[]>([]);
   /** What only the open place can do; it sets them while it is open. */
-  actions = $state.raw<{ newChat?: () => void; search?: () => void; openChat?: (id: string) => void }>({});
+  actions = $state.raw<{
+    newChat?: () => void;
+    search?: () => void;
+    openChat?: (id: string) => void;
+    importCards?: () => void;
+  }>({});
   /** A chat to be opened as soon as the chat place is there. */
   wantedChat = $state<string | null>(null);
   /** The message in it to be brought into view. */

@@ -1,5 +1,6 @@
 /** Everything that the command palette offers, from the present state. */
 import { places, zooms, type App, type Theme } from '../../lib/app.svelte';
+import { createCharacter, importCards } from '../../lib/characters/make';
 import type { ChatSummary } from '../../lib/ipc/bindings/ChatSummary';
 import { languages, setLanguage, t, type Language } from '../../lib/messages/index.svelte';
 import type { Command } from '../../lib/palette';
@@ -26,6 +27,18 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
     ...(search
       ? [{ id: 'search', title: t('searchHere'), group: t('actions'), hint: 'Ctrl F', run: search }]
       : []),
+    {
+      id: 'new-character',
+      title: t('newCharacter'),
+      group: t('actions'),
+      run: () => createCharacter(app),
+    },
+    {
+      id: 'import-cards',
+      title: t('importCards'),
+      group: t('actions'),
+      run: () => importCards(app),
+    },
     {
       id: 'inspector',
       title: t('inspector'),
@@ -74,5 +87,20 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
       group: t('zoom'),
       run: () => app.setZoom(percent),
     })),
+    // Last, and with the name behind more words: a name alone finds the chat.
+    ...app.characters.map((c) => ({
+      id: `open-${c.id}`,
+      title: t('editCharacter', { name: c.name }),
+      group: t('characters'),
+      run: () => app.go('characters', c.id),
+    })),
+    ...app.characters
+      .filter((c) => !c.problem)
+      .map((c) => ({
+        id: `teach-${c.id}`,
+        title: t('teachCharacter', { name: c.name }),
+        group: t('teach'),
+        run: () => app.go('teach', c.id),
+      })),
   ];
 }

@@ -34,6 +34,8 @@ export const en = {
   pickerTaught: 'Taught',
   pickerUntaught: 'Not taught yet',
   newCharacter: 'New character',
+  editCharacter: 'Edit the character {name}',
+  teachCharacter: 'Teach the character {name}',
   importCards: 'Import character cards…',
   importRolescape: 'Import RoleScape folder…',
   importing: 'Importing…',

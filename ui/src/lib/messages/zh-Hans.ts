@@ -34,6 +34,8 @@ export const zhHans: Catalogue = {
   pickerTaught: '已教过',
   pickerUntaught: '还没教过',
   newCharacter: '新建角色',
+  editCharacter: '编辑角色 {name}',
+  teachCharacter: '教角色 {name}',
   importCards: '导入角色卡…',
   importRolescape: '导入 RoleScape 文件夹…',
   importing: '正在导入…',

@@ -34,6 +34,8 @@ export const zhHant: Catalogue = {
   pickerTaught: '已教過',
   pickerUntaught: '還沒教過',
   newCharacter: '新增角色',
+  editCharacter: '編輯角色 {name}',
+  teachCharacter: '教角色 {name}',
   importCards: '匯入角色卡…',
   importRolescape: '匯入 RoleScape 資料夾…',
   importing: '正在匯入…',

@@ -1,0 +1,53 @@
+import { beforeEach, expect, it, vi } from 'vitest';
+import { App } from '../../lib/app.svelte';
+import type { CharacterSummary } from '../../lib/ipc/bindings/CharacterSummary';
+import type { Client } from '../../lib/ipc/client';
+import { matching } from '../../lib/palette';
+import { commands } from './commands';
+
+const dot = { id: 'dot', name: 'Dot', problem: null } as CharacterSummary;
+const broken = { id: 'broken', name: 'Crack', problem: 'line 3' } as CharacterSummary;
+
+function opened() {
+  const client = {
+    createCharacter: vi.fn(() => Promise.resolve({ id: 'new' })),
+    listCharacters: vi.fn(() => Promise.resolve([dot, broken])),
+  };
+  const app = new App(client as unknown as Client);
+  app.characters = [dot, broken];
+  return { app, client };
+}
+
+beforeEach(() => localStorage.clear());
+
+it('leads to every character, and to a broken one only to look at it', () => {
+  const { app } = opened();
+  const all = commands(app, []);
+  const ids = all.map((command) => command.id);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const id of ['talk-dot', 'open-dot', 'teach-dot', 'open-broken']) expect(ids).toContain(id);
+  for (const id of ['talk-broken', 'teach-broken']) expect(ids).not.toContain(id);
+  expect(matching(all, 'edit dot')[0]?.id).toBe('open-dot');
+  expect(matching(all, 'dot')[0]?.id).toBe('talk-dot');
+});
+
+it('makes a character and opens it', async () => {
+  const { app, client } = opened();
+  await commands(app, [])
+    .find((command) => command.id === 'new-character')
+    ?.run();
+  expect(client.createCharacter).toHaveBeenCalledOnce();
+  expect([app.place, app.characterId]).toEqual(['characters', 'new']);
+});
+
+it('asks for cards where their report is shown', async () => {
+  const { app } = opened();
+  const importCards = vi.fn();
+  app.place = 'gallery';
+  app.actions = { importCards };
+  await commands(app, [])
+    .find((command) => command.id === 'import-cards')
+    ?.run();
+  expect(app.place).toBe('characters');
+  expect(importCards).toHaveBeenCalledOnce();
+});
