@@ -44,6 +44,16 @@ export const chatKeys: { keys: string; words: Key }[] = [
   { keys: 'Alt ↑', words: 'editLast' },
 ];
 
+/** Keys of the gallery's pictures, for the sheet; they handle them themselves. */
+export const galleryKeys: { keys: string; words: Key }[] = [
+  { keys: '← / → / ↑ / ↓', words: 'galleryMove' },
+  { keys: 'Enter', words: 'openPicture' },
+  { keys: 'Space', words: 'gallerySelect' },
+  { keys: 'F', words: 'galleryFavourite' },
+  { keys: '1…5', words: 'galleryRating' },
+  { keys: 'Esc', words: 'close' },
+];
+
 /** Keys of the material browser, for the sheet; it handles them itself. */
 export const materialKeys: { keys: string; words: Key }[] = [
   { keys: '/', words: 'search' },

@@ -215,6 +215,7 @@ export const en = {
   galleryFavouritesOnly: 'Favourites only',
   galleryEveryone: 'All characters',
   galleryKeys: 'Pictures. Arrow keys move, Enter opens, Space selects, F marks as favourite, 1 to 5 rate.',
+  galleryMove: 'Next picture in that direction',
   gallerySelect: 'Select',
   gallerySelected: '{count} selected',
   gallerySelectNone: 'Clear selection',

@@ -212,6 +212,7 @@ export const zhHans: Catalogue = {
   galleryFavouritesOnly: '只看收藏',
   galleryEveryone: '所有角色',
   galleryKeys: '图片。方向键移动，回车打开，空格选择，F 收藏，1 到 5 评分。',
+  galleryMove: '移到该方向的下一张图片',
   gallerySelect: '选择',
   gallerySelected: '已选 {count} 张',
   gallerySelectNone: '取消选择',

@@ -212,6 +212,7 @@ export const zhHant: Catalogue = {
   galleryFavouritesOnly: '只看收藏',
   galleryEveryone: '所有角色',
   galleryKeys: '圖片。方向鍵移動，Enter 開啟，空白鍵選取，F 收藏，1 到 5 評分。',
+  galleryMove: '移到該方向的下一張圖片',
   gallerySelect: '選取',
   gallerySelected: '已選 {count} 張',
   gallerySelectNone: '取消選取',
