@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { findingWords } from './characters/findings';
 import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
-import { droppedWords } from './evaluate/words';
+import { adapterWords, droppedWords } from './evaluate/words';
 import { remarkWords } from '../components/training/measures';
 import { setLanguage } from './messages/index.svelte';
 
@@ -50,6 +50,13 @@ describe('what the studio says', () => {
     expect(errorWords(config).message).toBe('基础模型配置中的“vocab_size”有误。');
     expect(droppedWords('rater_note')).toBe('写给评分者的说明');
     expect(droppedWords('new')).toBe('new');
+  });
+
+  it('is said so for what was learned, by stage and how far', () => {
+    expect(adapterWords({ stage: '', step: 300 })).toBe('Stage 1 · step 300');
+    expect(adapterWords({ stage: 'grpo', step: 4 })).toBe('Stage 2 · epoch 4');
+    setLanguage('zh-Hans');
+    expect(adapterWords({ stage: 'sft', step: 300 })).not.toContain('sft');
   });
 
   it('stays as it was where the window has no words for it', () => {

@@ -1,4 +1,5 @@
 /** Words of the browser: kinds of material, groups, and what a search found. */
+import type { AdapterItem } from '../ipc/bindings/AdapterItem';
 import type { MaterialKind } from '../ipc/bindings/MaterialKind';
 import type { MaterialOwner } from '../ipc/bindings/MaterialOwner';
 import type { Key } from '../messages/en';
@@ -62,6 +63,12 @@ const stages: Record<string, Key> = {
 export function stageWords(stage: string): string {
   const key = stages[stage];
   return key ? t(key) : stage;
+}
+
+/** What was learned, by stage and how far; adapters without a stage are of the first. */
+export function adapterWords({ stage, step }: Pick<AdapterItem, 'stage' | 'step'>): string {
+  const far = stage === 'grpo' ? t('atEpoch', { epoch: step }) : t('atStep', { step });
+  return `${stageWords(stage || 'sft')} · ${far}`;
 }
 
 const tasks: Record<string, Key> = {
