@@ -141,7 +141,10 @@ fn every_code_has_words_in_the_window() {
     let checks = troupe_character::checks::CODES
         .iter()
         .flat_map(|code| [format!("finding.{code}"), format!("finding.{code}.hint")]);
-    let noticed = troupe_character::rolescape::CODES.iter().map(|code| format!("import.{code}"));
+    let noticed = troupe_character::rolescape::CODES
+        .iter()
+        .chain(troupe_character::cards::CODES.iter())
+        .map(|code| format!("import.{code}"));
     let remarks = troupe_train::events::REMARKS.iter().map(|code| format!("remark.{code}"));
     for key in checks.chain(noticed).chain(remarks) {
         assert!(catalogue.contains(&format!("'{key}':")), "{key} has no words");

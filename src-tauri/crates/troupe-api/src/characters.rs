@@ -352,7 +352,7 @@ impl Studio {
     /// Imports character cards: PNG or JSON files, or folders of them.
     ///
     /// # Errors
-    /// When there is no card in them, or a file cannot be read.
+    /// When no card was imported, or a folder cannot be listed.
     pub fn import_cards(&self, paths: &[PathBuf]) -> ApiResult<ImportOutcome> {
         Ok(cards::import(paths, self.library())?.into())
     }

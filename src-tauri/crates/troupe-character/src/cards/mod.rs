@@ -59,7 +59,7 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Codes that a finding about a card can have, besides those of
 /// [importing again](crate::rolescape::CODES).
-pub const CODES: [&str; 19] = [
+pub const CODES: [&str; 20] = [
     "CARD-ANIMATED",
     "CARD-ASSETS",
     "CARD-BOTH",
@@ -68,6 +68,7 @@ pub const CODES: [&str; 19] = [
     "CARD-CUT",
     "CARD-ENCODING",
     "CARD-EXAMPLE",
+    "CARD-FAILED",
     "CARD-KEPT",
     "CARD-MACRO",
     "CARD-MIRROR",
@@ -83,24 +84,21 @@ pub const CODES: [&str; 19] = [
 
 /// Imports cards: files, or folders whose PNG and JSON files are looked through.
 ///
-/// A file without a card is a finding of the report as long as another one has a card.
+/// A file of which nothing comes is a finding of the report as long as another one is imported.
 ///
 /// # Errors
-/// When no file holds a card (the first one's reason), a file cannot be read, or the library cannot
-/// be written.
+/// When nothing was imported (the first file's reason), or a folder cannot be listed.
 pub fn import(paths: &[PathBuf], library: &Library) -> Result<ImportReport> {
     let mut report = ImportReport::default();
     let mut findings = Findings::default();
     let mut refused = None;
     for path in files(paths)? {
-        match read_file(&path) {
-            Ok(card) => report.characters.push(keep(card, &path, library)?),
-            Err(Error::NotACard { file, problem }) => {
-                let name = file_name(&file);
-                findings.file("CARD-NONE", Severity::Warning, &name, &problem).about(&problem);
-                refused.get_or_insert(Error::NotACard { file, problem });
+        match read_file(&path).and_then(|card| keep(card, &path, library)) {
+            Ok(import) => report.characters.push(import),
+            Err(error) => {
+                note_failure(&error, &file_name(&path), &mut findings);
+                refused.get_or_insert(error);
             }
-            Err(error) => return Err(error),
         }
     }
     report.findings = findings.0;
@@ -111,6 +109,16 @@ pub fn import(paths: &[PathBuf], library: &Library) -> Result<ImportReport> {
             problem: "there are no PNG or JSON files".into(),
         }),
         _ => Ok(report),
+    }
+}
+
+/// Says why nothing came of a file.
+fn note_failure(error: &Error, file: &str, findings: &mut Findings) {
+    if let Error::NotACard { problem, .. } = error {
+        findings.file("CARD-NONE", Severity::Warning, file, problem).about(problem);
+    } else {
+        let message = format!("not imported: {error}");
+        findings.file("CARD-FAILED", Severity::Error, file, message).about(error);
     }
 }
 

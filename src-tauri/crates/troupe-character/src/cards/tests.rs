@@ -403,3 +403,21 @@ fn a_folder_of_cards_is_imported_and_the_rest_named() {
     assert_eq!(report.findings[0].code, "CARD-NONE");
     assert_eq!(report.num_lost(), 0);
 }
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_what_was_imported() {
+    let home = tempfile::tempdir().unwrap();
+    let library = Library::open(home.path(), &[]).unwrap();
+    let [one, gone, other] =
+        ["one.json", "gone.json", "other.png"].map(|name| home.path().join(name));
+    fs::write(&one, v1().to_string()).unwrap();
+    fs::write(&other, png_card(&v2())).unwrap();
+    let report = import(&[one, gone.clone(), other], &library).unwrap();
+    assert_eq!(report.characters.len(), 2);
+    assert_eq!(report.findings.len(), 1);
+    let finding = &report.findings[0];
+    assert_eq!((finding.code.as_str(), finding.file.as_str()), ("CARD-FAILED", "gone.json"));
+    assert_eq!(finding.severity, Severity::Error);
+    let error = import(&[gone], &library).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+}

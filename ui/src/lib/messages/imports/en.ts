@@ -127,6 +127,7 @@ export const imports = {
   'import.CARD-CUT': 'The file is cut off; what is there was read.',
   'import.CARD-ENCODING': 'The card is not UTF-8; read as Windows-1252.',
   'import.CARD-EXAMPLE': 'Blocks of example dialogue name no speaker; kept in card.json. Their number:',
+  'import.CARD-FAILED': 'Not imported:',
   'import.CARD-KEPT': 'Kept with the character, and not used:',
   'import.CARD-MACRO': 'Macros that mean nothing here were left as they are:',
   'import.CARD-MIRROR': 'The copy outside “data” differs and was not used:',

@@ -122,6 +122,7 @@ export const imports = {
   'import.CARD-CUT': '文件不完整；读取了现有的部分。',
   'import.CARD-ENCODING': '卡不是 UTF-8；按 Windows-1252 读取。',
   'import.CARD-EXAMPLE': '示例对话中有几段没有说话人；保留在 card.json 中。数量：',
+  'import.CARD-FAILED': '未导入：',
   'import.CARD-KEPT': '已随角色保留，但不使用：',
   'import.CARD-MACRO': '这里用不到的宏原样保留：',
   'import.CARD-MIRROR': '“data”之外的副本不同，没有使用：',

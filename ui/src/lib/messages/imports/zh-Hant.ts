@@ -122,6 +122,7 @@ export const imports = {
   'import.CARD-CUT': '檔案不完整；讀取了現有的部分。',
   'import.CARD-ENCODING': '卡不是 UTF-8；按 Windows-1252 讀取。',
   'import.CARD-EXAMPLE': '範例對話中有幾段沒有說話者；保留在 card.json 中。數量：',
+  'import.CARD-FAILED': '未匯入：',
   'import.CARD-KEPT': '已隨角色保留，但不使用：',
   'import.CARD-MACRO': '這裡用不到的巨集原樣保留：',
   'import.CARD-MIRROR': '「data」之外的副本不同，沒有使用：',
