@@ -225,8 +225,11 @@ pub fn sequence_loss_sharing_starts(
     packed.run(network)
 }
 
+/// Tokens of texts without a common start that are read in one pass.
+const TOKENS_PER_PASS: usize = 1024;
+
 /// Reads texts, which include start and end tokens, each into a context of its own; a start that
-/// several have in common is read once. `each` gets index and context in no certain order.
+/// several have in common is read once, and those without share passes. `each` gets index and context in no certain order.
 ///
 /// # Errors
 /// When an id is not in the vocabulary, or `each` fails.
@@ -235,11 +238,27 @@ pub fn read_sharing_starts(
     texts: &[&[u32]],
     mut each: impl FnMut(usize, Context) -> Result<()>,
 ) -> Result<()> {
-    for (shared, members) in shared_starts(texts) {
-        let mut start = Context::new();
-        if shared > 0 {
-            reader.read_text(&mut start, &texts[members[0]][..shared])?;
+    let (alone, together): (Vec<_>, Vec<_>) =
+        shared_starts(texts).into_iter().partition(|(shared, _)| *shared == 0);
+    let mut waiting: Vec<usize> = Vec::new();
+    let mut tokens = 0;
+    let mut read = |waiting: &mut Vec<usize>| -> Result<()> {
+        let batch: Vec<Vec<u32>> = waiting.iter().map(|index| texts[*index].to_vec()).collect();
+        let contexts = reader.read_texts(&batch)?;
+        waiting.drain(..).zip(contexts).try_for_each(|(index, context)| each(index, context))
+    };
+    for index in alone.into_iter().flat_map(|(_, members)| members) {
+        if tokens + texts[index].len() > TOKENS_PER_PASS && !waiting.is_empty() {
+            read(&mut waiting)?;
+            tokens = 0;
         }
+        tokens += texts[index].len();
+        waiting.push(index);
+    }
+    read(&mut waiting)?;
+    for (shared, members) in together {
+        let mut start = Context::new();
+        reader.read_text(&mut start, &texts[members[0]][..shared])?;
         for index in members {
             let mut context = start.fork()?;
             reader.read_text(&mut context, &texts[index][shared..])?;

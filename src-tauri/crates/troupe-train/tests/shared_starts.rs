@@ -72,8 +72,8 @@ fn contexts_go_on_alike() -> Result<()> {
     let reader = Reader { network: &network, special };
     let start: Vec<u32> = std::iter::once(special.im_start).chain(10..40).collect();
     let text = |rest: &[u32]| [&start, rest, &[special.im_end]].concat();
-    let texts =
-        [text(&[5, 6, 7]), vec![special.im_start, 60, special.im_end], text(&[5, 9]), text(&[])];
+    let alone = |id| vec![special.im_start, id, special.im_end];
+    let texts = [text(&[5, 6, 7]), alone(60), text(&[5, 9]), text(&[]), alone(61)];
     let next = [special.im_start, 70, 71];
     let mut seen = Vec::new();
     let all: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
@@ -89,6 +89,6 @@ fn contexts_go_on_alike() -> Result<()> {
         Ok(())
     })?;
     seen.sort_unstable();
-    assert_eq!(seen, [0, 1, 2, 3]);
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
     Ok(())
 }
