@@ -23,6 +23,7 @@ use crate::{
     checkpoint,
     error::TrainResult,
     recipe::{FrozenPrecision, Mode, SftRecipe},
+    rehearsal::Rehearsal,
     sft::{
         HELD_PICTURES, HELD_TEXTS, HELD_TIMES, SAMPLE_TOKENS, SAMPLED_PICTURES, SAMPLED_REPLIES,
         is_trained, takes_lora,
@@ -48,6 +49,8 @@ const BYTES_PER_TOKEN: usize = 4;
 const RUN_SHARE: f64 = 0.5;
 /// Share of a batch's text that carries a loss.
 const LOSS_SHARE: f64 = 1. / 3.;
+/// Tokens of a caption of the base's own pictures.
+const REHEARSED_TOKENS: usize = 32;
 /// Time of an operation while decoding, which waits for memory, in those of a batch.
 const DECODING: f64 = 10.;
 /// Rows for which a pass of few waits besides: weights are read, and small products start and end.
@@ -98,7 +101,10 @@ pub fn estimate(
 ) -> TrainResult<Estimate> {
     let config = ModelConfig::from_dir(model_dir)?;
     let sizes = Sizes::of(&config, recipe)?;
-    let material = Material::of(&config, recipe, samples);
+    let mut material = Material::of(&config, recipe, samples);
+    if recipe.rehearsal > 0 && material.pictures.learned > 0 {
+        material.rehearsed = Rehearsal::count(model_dir);
+    }
     let work = Work { config: &config, recipe, sizes: &sizes, material: &material };
     Ok(Estimate {
         num_trainable: sizes.in_full + sizes.und_lora + sizes.gen_lora,
@@ -236,6 +242,8 @@ struct Group {
 struct Material {
     text: Group,
     pictures: Group,
+    /// Pictures of the base.
+    rehearsed: usize,
 }
 
 impl Material {
@@ -264,7 +272,8 @@ impl Material {
             group.tokens = sum / (group.learned + group.held_out).max(1) as f64;
             group
         };
-        Self { text: group(SampleGroup::Text), pictures: group(SampleGroup::Picture) }
+        let (text, pictures) = (group(SampleGroup::Text), group(SampleGroup::Picture));
+        Self { text, pictures, rehearsed: 0 }
     }
 }
 
@@ -358,12 +367,14 @@ impl Work<'_> {
         }
         let times = self.recipe.num_steps.div_ceil(self.recipe.condition_refresh);
         let pictures = &self.material.pictures;
-        (times * pictures.learned) as f64 * RUN_SHARE * pictures.tokens * self.reading()
+        let own = pictures.learned as f64 * RUN_SHARE * pictures.tokens;
+        let rehearsed = (self.material.rehearsed * REHEARSED_TOKENS) as f64;
+        times as f64 * (own + rehearsed) * self.reading()
     }
 
     /// All validations with their samples, before the first step and after the last.
     fn observations(&self) -> f64 {
-        let Material { text, pictures } = self.material;
+        let Material { text, pictures, .. } = self.material;
         let every = self.recipe.sample_every;
         let between = (self.recipe.num_steps - 1).checked_div(every).unwrap_or(0);
         let texts = text.held_out.min(HELD_TEXTS) as f64 * text.tokens;

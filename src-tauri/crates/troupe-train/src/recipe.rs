@@ -36,7 +36,7 @@ pub enum FrozenPrecision {
     Bf16,
 }
 
-/// How the understanding expert learns.
+/// Low-rank updates: of the understanding expert, with [`Mode::Lora`] of both experts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoraConfig {
@@ -46,11 +46,13 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Learning rate of updates on the generation expert, as a multiple of `learning_rate`.
+    pub gen_rate: f64,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32., learning_rate: 1e-3 }
+        Self { rank: 16, alpha: 32., learning_rate: 1e-3, gen_rate: 1. }
     }
 }
 
@@ -189,8 +191,9 @@ impl Default for SftRecipe {
 }
 
 /// Recipes by name.
-pub const PRESETS: [(&str, &str); 5] = [
+pub const PRESETS: [(&str, &str); 6] = [
     ("mini", include_str!("../recipes/mini.toml")),
+    ("mini-lora", include_str!("../recipes/mini-lora.toml")),
     ("bagel-7b-24gb", include_str!("../recipes/bagel-7b-24gb.toml")),
     ("bagel-7b-48gb", include_str!("../recipes/bagel-7b-48gb.toml")),
     ("bagel-7b-80gb", include_str!("../recipes/bagel-7b-80gb.toml")),
@@ -302,7 +305,12 @@ impl SftRecipe {
     }
 
     fn checked(self, what: &str) -> TrainResult<Self> {
-        let rates = [self.lora.learning_rate, self.gen_learning_rate, self.max_grad_norm];
+        let rates = [
+            self.lora.learning_rate,
+            self.lora.gen_rate,
+            self.gen_learning_rate,
+            self.max_grad_norm,
+        ];
         let reason = if self.num_steps == 0 || self.accumulate == 0 {
             "num_steps and accumulate are at least 1"
         } else if rates.iter().any(|rate| !rate.is_finite() || *rate < 0.) {
@@ -373,6 +381,8 @@ mod tests {
             SftRecipe::preset(name)?;
         }
         assert_eq!(SftRecipe::preset("mini")?, SftRecipe::default());
+        let low_rank = SftRecipe::preset("mini-lora")?;
+        assert_eq!((low_rank.mode, low_rank.lora.gen_rate), (Mode::Lora, 1.5));
         let reference = SftRecipe::preset("reference")?;
         assert_eq!((reference.num_steps, reference.ce_weight), (501, 0.25));
         assert_eq!((reference.lr_share(0), reference.lr_share(500)), (1., 1.));

@@ -35,6 +35,12 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
+    /// How many the base in `model_dir` brings, as far as that can be read.
+    pub fn count(model_dir: &Path) -> usize {
+        let captions = fs::read_to_string(model_dir.join(FOLDER).join(CAPTIONS_FILE));
+        captions.map_or(0, |text| text.lines().count())
+    }
+
     /// Those of the base in `model_dir`, whose pictures are `side` × `side`; none when it has none.
     ///
     /// # Errors
@@ -99,11 +105,12 @@ mod tests {
     fn pictures_stand_row_by_row() -> TrainResult<()> {
         let dir = tempfile::tempdir().expect("a scratch folder");
         assert!(Rehearsal::of_base(dir.path(), 4)?.pictures.is_empty());
+        assert_eq!(Rehearsal::count(dir.path()), 0);
         let captions = "{\"caption\":\"a\"}\n{\"caption\":\"b\"}\n{\"caption\":\"c\"}\n";
         write(dir.path(), captions, 8, 8);
         let read = Rehearsal::of_base(dir.path(), 4)?.pictures;
         let names: Vec<&str> = read.iter().map(|(caption, _)| caption.as_str()).collect();
-        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!((names.as_slice(), Rehearsal::count(dir.path())), (&["a", "b", "c"][..], 3));
         assert_eq!(read[2].1, RgbImage::from_pixel(4, 4, Rgb([0, 40, 7])));
         Ok(())
     }

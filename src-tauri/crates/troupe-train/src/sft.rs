@@ -1,8 +1,8 @@
 //! Stage 1, Unified-SFT: one run teaches a character's voice and looks.
 //!
-//! The understanding expert learns through low-rank updates from the text samples, the generation
-//! expert in full from the picture samples. Conditions of pictures may be read once and kept
-//! ([`SftRecipe::condition_refresh`]), which is what makes a laptop's CPU enough; with 0 the flow
+//! The understanding expert learns from the text samples, the generation expert from the picture
+//! samples, through low-rank updates or in full ([`Mode`]). Conditions of pictures may be read once and
+//! kept ([`SftRecipe::condition_refresh`]), which is what makes a laptop's CPU enough; with 0 the flow
 //! loss reaches the understanding expert as in the reference.
 //!
 //! Source: UniCharacter (arXiv:2605.08129), `pretrain_unified_navit_fixed.py`.
@@ -104,6 +104,15 @@ pub(crate) fn is_trained(name: &str, mode: Mode) -> bool {
         Mode::Full => {
             is_generation(name) || understanding.iter().any(|part| name.starts_with(part))
         }
+    }
+}
+
+/// Peak learning rate of a weight or of a factor of a low-rank update.
+fn peak_rate(recipe: &SftRecipe, name: &str) -> f64 {
+    match (name.contains(".lora_"), is_generation(name)) {
+        (true, false) => recipe.lora.learning_rate,
+        (true, true) => recipe.lora.learning_rate * recipe.lora.gen_rate,
+        (false, _) => recipe.gen_learning_rate,
     }
 }
 
@@ -292,13 +301,7 @@ impl<'a> Run<'a> {
         let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
         let (eps, weight_decay) = (recipe.eps, recipe.weight_decay);
         let config = AdamWConfig { eps, weight_decay, ..Default::default() };
-        let optimiser = AdamW::new(all, config, |name| {
-            if name.contains(".lora_") {
-                recipe.lora.learning_rate
-            } else {
-                recipe.gen_learning_rate
-            }
-        });
+        let optimiser = AdamW::new(all, config, |name| peak_rate(recipe, name));
         let recompute = recipe
             .recompute
             .then(|| Recompute::new(optimiser.vars().map(|(_, var)| var.clone()).collect()));
@@ -1027,4 +1030,20 @@ fn swap(
 fn last_line_of_user(prompt: &str) -> String {
     let after = prompt.rsplit_once("User Input: ").map_or(prompt, |(_, rest)| rest);
     after.split("\n\n").next().unwrap_or(after).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::LoraConfig;
+
+    #[test]
+    fn every_kind_of_weight_has_its_rate() {
+        let lora = LoraConfig { learning_rate: 1e-3, gen_rate: 2., ..LoraConfig::default() };
+        let recipe = SftRecipe { lora, gen_learning_rate: 5e-4, ..SftRecipe::default() };
+        let rate = |name| peak_rate(&recipe, &format!("language_model.model.layers.2.{name}"));
+        assert_eq!(rate("self_attn.q_proj.lora_A"), 1e-3);
+        assert_eq!(rate("self_attn.q_proj_moe_gen.lora_B"), 2e-3);
+        assert_eq!(rate("self_attn.q_proj_moe_gen.weight"), 5e-4);
+    }
 }

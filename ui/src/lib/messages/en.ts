@@ -384,6 +384,7 @@ export const en = {
   recipePerStep: 'Pictures per step',
   recipeRehearsal: 'Pictures of the base per step',
   recipePictureRate: 'Peak learning rate (0: frozen)',
+  recipePictureLowRankRate: 'Low-rank rate, times that of text',
   recipePictureWeight: 'Weight of the picture loss',
   recipeRefresh: 'Read conditions anew every (0: always)',
   recipeDropout: 'Dropped conditions',

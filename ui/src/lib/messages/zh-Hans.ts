@@ -380,6 +380,7 @@ export const zhHans: Catalogue = {
   recipePerStep: '每步图片',
   recipeRehearsal: '每步基础模型图片',
   recipePictureRate: '最高学习率（0：冻结）',
+  recipePictureLowRankRate: '低秩学习率（文本的倍数）',
   recipePictureWeight: '图片损失权重',
   recipeRefresh: '重读条件间隔（0：每步）',
   recipeDropout: '丢弃条件的比例',

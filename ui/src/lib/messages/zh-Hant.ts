@@ -380,6 +380,7 @@ export const zhHant: Catalogue = {
   recipePerStep: '每步圖片',
   recipeRehearsal: '每步基礎模型圖片',
   recipePictureRate: '最高學習率（0：凍結）',
+  recipePictureLowRankRate: '低秩學習率（文字的倍數）',
   recipePictureWeight: '圖片損失權重',
   recipeRefresh: '重讀條件間隔（0：每步）',
   recipeDropout: '捨棄條件的比例',

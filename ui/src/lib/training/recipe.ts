@@ -32,6 +32,7 @@ export const groups: FieldGroup<RecipeItem>[] = [
     fields: [
       whole('pictures', 'recipePerStep', 'samples'),
       whole('rehearsal', 'recipeRehearsal', 'samples'),
+      real('loraGenRate', 'recipePictureLowRankRate', 0.5),
       real('genLearningRate', 'recipePictureRate', 0.0001),
       real('mseWeight', 'recipePictureWeight', 0.05),
       whole('conditionRefresh', 'recipeRefresh', 'steps'),

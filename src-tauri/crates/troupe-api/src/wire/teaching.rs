@@ -27,6 +27,8 @@ pub struct RecipeItem {
     pub lora_alpha: f64,
     /// Peak learning rate of the low-rank updates.
     pub lora_learning_rate: f64,
+    /// Learning rate of low-rank updates on the generation expert, as a multiple of that.
+    pub lora_gen_rate: f64,
     /// Peak learning rate of the generation expert; 0 freezes it.
     pub gen_learning_rate: f64,
     /// Tokens of text samples per step.
@@ -152,6 +154,7 @@ impl From<&SftRecipe> for RecipeItem {
             lora_rank: recipe.lora.rank as u32,
             lora_alpha: recipe.lora.alpha,
             lora_learning_rate: recipe.lora.learning_rate,
+            lora_gen_rate: recipe.lora.gen_rate,
             gen_learning_rate: recipe.gen_learning_rate,
             text_tokens: recipe.text_tokens as u32,
             text_every: recipe.text_every as u32,
@@ -187,6 +190,7 @@ impl RecipeItem {
                 rank: self.lora_rank as usize,
                 alpha: self.lora_alpha,
                 learning_rate: self.lora_learning_rate,
+                gen_rate: self.lora_gen_rate,
             },
             gen_learning_rate: self.gen_learning_rate,
             text_tokens: self.text_tokens as usize,
@@ -220,6 +224,7 @@ impl RecipeItem {
         let amounts = [
             ("low-rank scale", self.lora_alpha),
             ("learning rate of the text", self.lora_learning_rate),
+            ("multiple of it for pictures", self.lora_gen_rate),
             ("learning rate of the pictures", self.gen_learning_rate),
             ("weight of the text loss", self.ce_weight),
             ("weight of the picture loss", self.mse_weight),

@@ -29,6 +29,10 @@ loraAlpha: number,
  */
 loraLearningRate: number, 
 /**
+ * Learning rate of low-rank updates on the generation expert, as a multiple of that.
+ */
+loraGenRate: number, 
+/**
  * Peak learning rate of the generation expert; 0 freezes it.
  */
 genLearningRate: number, 
