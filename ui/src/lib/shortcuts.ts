@@ -54,6 +54,13 @@ export const galleryKeys: { keys: string; words: Key }[] = [
   { keys: 'Esc', words: 'close' },
 ];
 
+/** Keys of a curve, for the sheet; it handles them itself. */
+export const curveKeys: { keys: string; words: Key }[] = [
+  { keys: '← / →', words: 'curveMove' },
+  { keys: 'PgUp / PgDn', words: 'curveStride' },
+  { keys: 'Home / End', words: 'curveEnds' },
+];
+
 /** Keys of the material browser, for the sheet; it handles them itself. */
 export const materialKeys: { keys: string; words: Key }[] = [
   { keys: '/', words: 'search' },

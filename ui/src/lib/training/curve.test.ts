@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { duration, smooth, ticks } from './curve';
+import { duration, placeAfter, smooth, ticks } from './curve';
 
 describe('smooth', () => {
   it('leaves a constant as it is, from the first point on', () => {
@@ -30,6 +30,26 @@ describe('ticks', () => {
     expect(ticks(3, 3, 4)).toEqual([3]);
     expect(ticks(0.3, 0.3 + 6e-17, 4)).toEqual([0.3]); // one step of a double: no round value fits
     expect(ticks(0, 1e-12, 4).length).toBeLessThan(7);
+  });
+});
+
+describe('placeAfter', () => {
+  it('walks along a curve and stops at its ends', () => {
+    expect(placeAfter('ArrowLeft', 3, 40)).toBe(2);
+    expect(placeAfter('ArrowLeft', 0, 40)).toBe(0);
+    expect(placeAfter('ArrowRight', 39, 40)).toBe(39);
+    expect(placeAfter('PageUp', 3, 40)).toBe(7);
+    expect(placeAfter('Home', 3, 40)).toBe(0);
+    expect(placeAfter('End', 3, 40)).toBe(39);
+  });
+
+  it('begins at the newest point', () => {
+    expect(placeAfter('ArrowLeft', -1, 40)).toBe(38);
+  });
+
+  it('leaves other keys and empty curves alone', () => {
+    expect(placeAfter('ArrowDown', 3, 40)).toBeNull();
+    expect(placeAfter('ArrowLeft', -1, 0)).toBeNull();
   });
 });
 

@@ -29,6 +29,30 @@ export function ticks(low: number, high: number, count: number): number[] {
   return [...new Set(values.map((v) => Number(v.toPrecision(12))))];
 }
 
+/** Large strides over a curve, from end to end. */
+const STRIDES = 10;
+
+/**
+ * The place that a key leads to from place `at` among `count` points, from the newest where `at` is
+ * none of them; null when the key does not move.
+ */
+export function placeAfter(key: string, at: number, count: number): number | null {
+  if (count === 0) return null;
+  const last = count - 1;
+  const from = at < 0 || at > last ? last : at;
+  const stride = Math.max(1, Math.round(count / STRIDES));
+  const places: Record<string, number> = {
+    ArrowLeft: from - 1,
+    ArrowRight: from + 1,
+    PageDown: from - stride,
+    PageUp: from + stride,
+    Home: 0,
+    End: last,
+  };
+  const place = places[key];
+  return place === undefined ? null : Math.max(0, Math.min(last, place));
+}
+
 /** A duration in short words: `42 s`, `7 min`, `1 h 05 min`. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
