@@ -3,8 +3,8 @@ import { findingWords } from './characters/findings';
 import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
 import { adapterWords, droppedWords } from './evaluate/words';
-import { remarkWords } from '../components/training/measures';
-import { setLanguage } from './messages/index.svelte';
+import { profileWords, remarkWords } from '../components/training/measures';
+import { duration, setLanguage } from './messages/index.svelte';
 
 afterEach(() => setLanguage('en'));
 
@@ -57,6 +57,18 @@ describe('what the studio says', () => {
     expect(adapterWords({ stage: 'grpo', step: 4 })).toBe('Stage 2 · epoch 4');
     setLanguage('zh-Hans');
     expect(adapterWords({ stage: 'sft', step: 300 })).not.toContain('sft');
+  });
+
+  it('is said so for how long it takes', () => {
+    expect([42, 7 * 60, 3900].map(duration)).toEqual(['42 s', '7 min', '1 h 05 min']);
+    setLanguage('zh-Hans');
+    expect([42, 7 * 60, 3900].map(duration)).toEqual(['42 秒', '7 分钟', '1 小时 05 分钟']);
+  });
+
+  it('is said so for the profiles of stage 2', () => {
+    setLanguage('zh-Hant');
+    expect(profileWords('gpu-24gb')).toBe('一張 24 GB 的顯示卡');
+    expect(profileWords('my-own')).toBe('my-own');
   });
 
   it('stays as it was where the window has no words for it', () => {

@@ -8,6 +8,12 @@ export function measureWords(name: string): string {
   return key ? t(key) : name;
 }
 
+/** A profile of stage 2 in words; one that the catalogue does not know stays as it is. */
+export function profileWords(name: string): string {
+  const key = keyOf(`profile.${name}`);
+  return key ? t(key) : name;
+}
+
 /** What is worth knowing about a run; as the studio said it where the catalogue has no words for it. */
 export function remarkWords({ code, text, values }: RemarkItem): string {
   const key = keyOf(`remark.${code}`);

@@ -1,6 +1,6 @@
 /** What is being done, in the words of the page. */
 import type { PhaseKind } from '../ipc/bindings/PhaseKind';
-import { t } from '../messages/index.svelte';
+import { duration, t } from '../messages/index.svelte';
 
 export type Phase = { kind: PhaseKind; numTokens: number | null };
 export type Drawing = { step: number; numSteps: number; etaSecs: number; preview: string | null };
@@ -22,5 +22,5 @@ export function phaseWords({ kind, numTokens }: Phase): string {
 
 export function drawingWords({ step, numSteps, etaSecs }: Drawing): string {
   const done = t('drawing', { step, total: numSteps });
-  return `${done} · ${t('secondsLeft', { seconds: Math.ceil(etaSecs) })}`;
+  return `${done} · ${t('left', { time: duration(Math.ceil(etaSecs)) })}`;
 }

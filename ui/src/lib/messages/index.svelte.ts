@@ -37,6 +37,15 @@ export function t(key: Key, values: Record<string, string | number> = {}): strin
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
 
+/** A duration in short words: `42 s`, `7 min`, `1 h 05 min`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 90) return t('seconds', { seconds: whole });
+  const minutes = Math.round(whole / 60);
+  if (minutes < 60) return t('minutes', { minutes });
+  return t('hours', { hours: Math.floor(minutes / 60), minutes: String(minutes % 60).padStart(2, '0') });
+}
+
 /** A moment, in milliseconds since 1970, as the language writes it. */
 export function dateTime(ms: number): string {
   const style = { dateStyle: 'medium', timeStyle: 'short' } as const;

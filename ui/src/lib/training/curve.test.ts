@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { duration, placeAfter, smooth, ticks } from './curve';
+import { placeAfter, smooth, ticks } from './curve';
 
 describe('smooth', () => {
   it('leaves a constant as it is, from the first point on', () => {
@@ -51,10 +51,4 @@ describe('placeAfter', () => {
     expect(placeAfter('ArrowDown', 3, 40)).toBeNull();
     expect(placeAfter('ArrowLeft', -1, 0)).toBeNull();
   });
-});
-
-it('says durations in short words', () => {
-  expect(duration(42)).toBe('42 s');
-  expect(duration(7 * 60)).toBe('7 min');
-  expect(duration(3900)).toBe('1 h 05 min');
 });

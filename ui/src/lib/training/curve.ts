@@ -53,15 +53,6 @@ export function placeAfter(key: string, at: number, count: number): number | nul
   return place === undefined ? null : Math.max(0, Math.min(last, place));
 }
 
-/** A duration in short words: `42 s`, `7 min`, `1 h 05 min`. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  if (whole < 90) return `${whole} s`;
-  const minutes = Math.round(whole / 60);
-  if (minutes < 60) return `${minutes} min`;
-  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
-}
-
 /** Least height of a plot that begins at 0. */
 export const LEAST = 0.01;
 

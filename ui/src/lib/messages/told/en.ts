@@ -222,6 +222,12 @@ export const told = {
   'kind.pictureScene': 'pictures from scenes',
   'kind.pictureThinking': 'pictures from scenes with reasoning',
 
+  // Profiles of stage 2, by name.
+  'profile.mini-cpu': 'Processor of this computer, built-in base',
+  'profile.gpu-24gb': 'One graphics card with 24 GB',
+  'profile.gpu-80gb': 'Graphics cards with 80 GB',
+  'profile.reference': 'As published, on eight graphics cards with 80 GB',
+
   // What is worth knowing about a run; one code of `events::REMARKS` each.
   'remark.ended-early': 'It no longer got better at what it has not seen: ended early.',
   'remark.kept-step': 'Kept step {step}, the best at what it has not seen.',

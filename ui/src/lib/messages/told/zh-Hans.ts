@@ -216,6 +216,11 @@ export const told = {
   'kind.pictureScene': '按场景绘图',
   'kind.pictureThinking': '按场景并带思考绘图',
 
+  'profile.mini-cpu': '这台电脑的处理器，内置基础模型',
+  'profile.gpu-24gb': '一张 24 GB 的显卡',
+  'profile.gpu-80gb': '80 GB 的显卡',
+  'profile.reference': '论文的设置：八张 80 GB 的显卡',
+
   'remark.ended-early': '在没见过的内容上不再进步：已提前结束。',
   'remark.kept-step': '保留第 {step} 步，它在没见过的内容上最好。',
   'remark.copies-pictures': '开始照抄图片：新画的一张与学过的一张有 {percent} % 相似。',

@@ -216,6 +216,11 @@ export const told = {
   'kind.pictureScene': '按場景繪圖',
   'kind.pictureThinking': '按場景並帶思考繪圖',
 
+  'profile.mini-cpu': '這台電腦的處理器，內建基礎模型',
+  'profile.gpu-24gb': '一張 24 GB 的顯示卡',
+  'profile.gpu-80gb': '80 GB 的顯示卡',
+  'profile.reference': '論文的設定：八張 80 GB 的顯示卡',
+
   'remark.ended-early': '在沒見過的內容上不再進步：已提前結束。',
   'remark.kept-step': '保留第 {step} 步，它在沒見過的內容上最好。',
   'remark.copies-pictures': '開始照抄圖片：新畫的一張與學過的一張有 {percent} % 相似。',
