@@ -120,8 +120,14 @@ export class CharacterEditor {
     };
   }
 
-  cropPicture(pictureId: string, crop: CropItem | null): Promise<void> {
-    return this.#pictures(() => this.client.cropPicture(this.id, pictureId, crop));
+  /** Crops a picture, or gives it back whole; the answer brings the former crop back. */
+  async cropPicture(pictureId: string, crop: CropItem | null): Promise<() => Promise<void>> {
+    const find = () => this.detail.pictures.find((p) => p.id === pictureId);
+    const before = $state.snapshot(find()?.crop ?? null);
+    await this.#pictures(() => this.client.cropPicture(this.id, pictureId, crop));
+    return async () => {
+      if (find()) await this.#pictures(() => this.client.cropPicture(this.id, pictureId, before));
+    };
   }
 
   /** Runs work that replaces the character, and takes over everything it answers. */

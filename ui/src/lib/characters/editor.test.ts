@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CharacterDetail } from '../ipc/bindings/CharacterDetail';
 import type { CharacterDraft } from '../ipc/bindings/CharacterDraft';
+import type { CropItem } from '../ipc/bindings/CropItem';
 import type { Client } from '../ipc/client';
 import { CharacterEditor } from './editor.svelte';
 
@@ -86,6 +87,21 @@ describe('the character editor', () => {
     expect(editor.detail.pictures[0]?.caption).toBe('Dot, a snail');
     await undo();
     expect(editor.detail.pictures[0]?.caption).toBe('a snail');
+  });
+
+  it('crops a picture and brings its former crop back', async () => {
+    const square = (x: number) => ({ x, y: 0, side: 64, background: null });
+    const cropped = (crop: CropItem | null) => ({ ...detail('dot'), pictures: [{ id: 'p', crop }] });
+    const cropPicture = vi.fn((_id: string, _pictureId: string, crop: CropItem | null) =>
+      Promise.resolve(cropped(crop)),
+    );
+    const first = cropped(square(1)) as CharacterDetail;
+    const editor = new CharacterEditor({ cropPicture } as unknown as Client, first, vi.fn());
+    const undo = await editor.cropPicture('p', null);
+    expect(editor.detail.pictures[0]?.crop).toBeNull();
+    await undo();
+    expect(cropPicture).toHaveBeenLastCalledWith('dot', 'p', square(1));
+    expect(editor.detail.pictures[0]?.crop).toEqual(square(1));
   });
 
   it('takes over a version that was brought back', async () => {
