@@ -19,6 +19,7 @@ export const ids = {
   saveState: 'save-state',
   addPictures: 'add-pictures',
   pictureItem: 'picture-item',
+  captionDraft: 'caption-draft',
   cropFit: 'crop-fit',
   importRolescape: 'import-rolescape',
   importCards: 'import-cards',
