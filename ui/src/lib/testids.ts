@@ -69,6 +69,7 @@ export const ids = {
   galleryDraw: 'gallery-draw',
   galleryAgain: 'gallery-again',
   galleryTrain: 'gallery-train',
+  galleryTrainSelected: 'gallery-train-selected',
   pictureShow: 'picture-show',
   compareDialog: 'compare-dialog',
   compareSlider: 'compare-slider',

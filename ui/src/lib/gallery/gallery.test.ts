@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { App } from '../app.svelte';
+import { App } from '../app.svelte';
 import type { DrawingEvent } from '../ipc/bindings/DrawingEvent';
 import type { GalleryFilter } from '../ipc/bindings/GalleryFilter';
 import type { GalleryItem } from '../ipc/bindings/GalleryItem';
@@ -8,6 +8,7 @@ import { GalleryBrowser, PAGE } from './browser.svelte';
 import { DrawingJob } from './drawing.svelte';
 import { layout, position } from './layout';
 import { carry } from './share';
+import { teachPictures } from './teach';
 
 function picture(n: number): GalleryItem {
   return { id: `p${n}`, isFavourite: false, rating: null, prompt: `picture ${n}` } as GalleryItem;
@@ -133,6 +134,46 @@ describe('a drawing job', () => {
     });
     expect(job.isBusy).toBe(false);
     expect(job.error?.message).toBe('stumbled');
+  });
+});
+
+describe('pictures to learn from', () => {
+  function teaching() {
+    const addToTraining = vi.fn((id: string) =>
+      id === 'broken'
+        ? Promise.reject(new Error('damaged'))
+        : Promise.resolve({ character: { id: 'dot' }, pictureId: `${id}-own`, isNew: id !== 'known' }),
+    );
+    const removePicture = vi.fn(() => Promise.resolve());
+    const listCharacters = vi.fn(() => Promise.resolve([]));
+    const app = new App({ addToTraining, removePicture, listCharacters } as unknown as Client);
+    return { app, removePicture };
+  }
+
+  it('are told of once, and taken back together', async () => {
+    const { app, removePicture } = teaching();
+    await teachPictures(app, ['a', 'known', 'b']);
+    expect(app.notices).toHaveLength(1);
+    expect(app.notices[0]?.text).toContain('2 pictures');
+    await app.notices[0]?.undo?.();
+    expect(removePicture.mock.calls).toEqual([
+      ['dot', 'a-own'],
+      ['dot', 'b-own'],
+    ]);
+  });
+
+  it('can be taken back as far as they were added when one fails', async () => {
+    const { app, removePicture } = teaching();
+    await teachPictures(app, ['a', 'broken', 'b']);
+    expect(app.notices.map((notice) => notice.isError)).toEqual([true, false]);
+    await app.notices[1]?.undo?.();
+    expect(removePicture.mock.calls).toEqual([['dot', 'a-own']]);
+  });
+
+  it('are left alone where they are already', async () => {
+    const { app } = teaching();
+    await teachPictures(app, ['known']);
+    expect(app.notices.map((notice) => notice.undo)).toEqual([undefined]);
   });
 });
 
