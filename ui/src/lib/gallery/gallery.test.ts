@@ -119,6 +119,10 @@ describe('a drawing job', () => {
     };
     tell(step);
     expect(job.share).toBeCloseTo(0.375, 12); // (1 + 5/10) / 4
+    tell({ type: 'phase', kind: 'preparingPicture' });
+    expect(job.phase).toBe('preparingPicture');
+    tell({ ...step, step: 6 });
+    expect(job.phase).toBeNull();
     tell({ type: 'picture', item: picture(1), index: 1, count: 4 });
     tell({ type: 'done', numDrawn: 1, wasStopped: true });
     expect(job.isBusy).toBe(false);
