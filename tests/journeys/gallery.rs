@@ -6,7 +6,7 @@ use troupe_api::{
     DrawingSink, ErrorCause, ErrorCode, Studio,
     wire::{
         CharacterDraft, DrawPicture, DrawingEvent, ExpressionItem, GalleryFilter, GalleryItem,
-        PictureUse,
+        PhaseKind, PictureUse,
     },
 };
 use troupe_tests::{Scratch, reply, say, wait_for};
@@ -60,6 +60,9 @@ fn a_picture_is_drawn_again_marked_and_found() {
     };
     let events = drawn(|sink| studio.draw_picture(request, sink).unwrap());
     assert!(matches!(events.last(), Some(DrawingEvent::Done { num_drawn: 1, was_stopped: false })));
+    let prepares =
+        |e: &DrawingEvent| matches!(e, DrawingEvent::Phase { kind: PhaseKind::PreparingPicture });
+    assert!(events.iter().any(prepares), "nothing is said before the first step");
     let first = items(&events).remove(0);
     assert_eq!(
         (first.seed, first.kind, first.title.as_str()),

@@ -26,7 +26,7 @@ use crate::{
     gallery,
     generate::loading,
     picture_file::{data_url, encode_png, origin_texts},
-    wire::{DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryItem},
+    wire::{DrawPicture, DrawingEvent, ExpressionSheetItem, GalleryItem, PhaseKind},
 };
 
 /// Receives the events of a drawing job, on the engine's thread.
@@ -312,19 +312,24 @@ impl Job {
         let started = Instant::now();
         let index = self.num_drawn;
         let drawing = model.draw(&request, &mut |event| {
-            if let DrawEvent::Step { step, num_steps, preview } = event {
-                let share = step as f64 / num_steps.max(1) as f64;
-                let elapsed = self.working_secs + started.elapsed().as_secs_f64();
-                let whole = elapsed / (f64::from(index) + share) * f64::from(self.count);
-                (self.sink)(DrawingEvent::Progress {
-                    index,
-                    count: self.count,
-                    label: task.label.clone(),
-                    step: step as u32,
-                    num_steps: num_steps as u32,
-                    eta_secs: (whole - elapsed).max(0.),
-                    preview: preview.filter(|_| step % PREVIEW_EVERY == 0).and_then(data_url),
-                });
+            match event {
+                DrawEvent::Prefilling { .. } | DrawEvent::Thinking { .. } => {
+                    (self.sink)(DrawingEvent::Phase { kind: PhaseKind::PreparingPicture });
+                }
+                DrawEvent::Step { step, num_steps, preview } => {
+                    let share = step as f64 / num_steps.max(1) as f64;
+                    let elapsed = self.working_secs + started.elapsed().as_secs_f64();
+                    let whole = elapsed / (f64::from(index) + share) * f64::from(self.count);
+                    (self.sink)(DrawingEvent::Progress {
+                        index,
+                        count: self.count,
+                        label: task.label.clone(),
+                        step: step as u32,
+                        num_steps: num_steps as u32,
+                        eta_secs: (whole - elapsed).max(0.),
+                        preview: preview.filter(|_| step % PREVIEW_EVERY == 0).and_then(data_url),
+                    });
+                }
             }
             if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
