@@ -45,6 +45,7 @@ export class App {
   actions = $state.raw<{
     newChat?: () => void;
     search?: () => void;
+    inspector?: () => void;
     openChat?: (id: string) => void;
     importCards?: () => void;
   }>({});
@@ -91,7 +92,9 @@ export class App {
     this.setZoom(zooms[Math.max(0, Math.min(zooms.length - 1, at + steps))] ?? 100);
   }
 
+  /** Folds the details of the open place: its own, or those of the chat. */
   toggleInspector(): void {
+    if (this.actions.inspector) return this.actions.inspector();
     this.isInspectorOpen = !this.isInspectorOpen;
     localStorage.setItem('inspector', this.isInspectorOpen ? 'yes' : 'no');
   }

@@ -24,7 +24,7 @@ export const shortcuts: Shortcut[] = [
   { name: 'sheet', keys: '?', words: 'shortcuts', isPlain: true, match: ['?'] },
   { name: 'newChat', keys: 'Ctrl N', words: 'newChat', match: ['n'] },
   { name: 'search', keys: 'Ctrl F', words: 'searchHere', match: ['f'] },
-  { name: 'inspector', keys: 'Ctrl .', words: 'inspector', match: ['.'] },
+  { name: 'inspector', keys: 'Ctrl .', words: 'inspectorFold', match: ['.'] },
   { name: 'zoomIn', keys: 'Ctrl +', words: 'zoomIn', match: ['+', '='] },
   { name: 'zoomOut', keys: 'Ctrl −', words: 'zoomOut', match: ['-', '_'] },
   { name: 'zoomReset', keys: 'Ctrl 0', words: 'zoomReset', match: ['0'] },

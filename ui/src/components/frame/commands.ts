@@ -41,7 +41,7 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
     },
     {
       id: 'inspector',
-      title: t('inspector'),
+      title: t('inspectorFold'),
       group: t('actions'),
       hint: 'Ctrl .',
       run: () => app.toggleInspector(),

@@ -25,6 +25,8 @@ export class GalleryBrowser {
   /** The picture whose details are shown. */
   openId = $state<string | null>(null);
   readonly selected = new SvelteSet<string>();
+  /** The picture whose details were closed last. */
+  #closedId: string | null = null;
   readonly #pages = new SvelteMap<number, GalleryItem[]>();
   #asked: number[] = [];
   /** Answers to an older filter are dropped. */
@@ -57,6 +59,19 @@ export class GalleryBrowser {
 
   get open(): GalleryItem | undefined {
     return this.find(this.openId);
+  }
+
+  /** Hides the details. */
+  close(): void {
+    this.#closedId = this.openId ?? this.#closedId;
+    this.openId = null;
+  }
+
+  /** Hides the details; or shows those that were closed last, of the selection, or of the first picture. */
+  fold(): void {
+    if (this.open) return this.close();
+    const known = [this.#closedId, ...this.selected].find((id) => this.find(id));
+    this.openId = known ?? this.at(0)?.id ?? null;
   }
 
   get chosen(): GalleryItem[] {

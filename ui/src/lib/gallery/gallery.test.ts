@@ -65,6 +65,18 @@ describe('the gallery', () => {
     expect(browser.at(1)?.isFavourite).toBe(false);
   });
 
+  it('folds details and shows them again', async () => {
+    const { browser } = browsing(3);
+    await browser.reload();
+    browser.fold();
+    expect(browser.openId).toBe('p0');
+    browser.openId = 'p2';
+    browser.fold();
+    expect(browser.openId).toBeNull();
+    browser.fold();
+    expect(browser.openId).toBe('p2');
+  });
+
   it('removes with a way back', async () => {
     const { browser, deleteGalleryPictures, restoreGalleryPictures } = browsing(3);
     await browser.reload();

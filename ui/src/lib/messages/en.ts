@@ -421,6 +421,7 @@ export const en = {
   goPlace: 'Go to {place}',
   actions: 'Actions',
   inspector: 'Details',
+  inspectorFold: 'Show or hide the details',
   zoom: 'Zoom',
   zoomIn: 'Larger',
   zoomOut: 'Smaller',

@@ -417,6 +417,7 @@ export const zhHans: Catalogue = {
   goPlace: '前往{place}',
   actions: '操作',
   inspector: '详情',
+  inspectorFold: '显示或隐藏详情',
   zoom: '缩放',
   zoomIn: '放大',
   zoomOut: '缩小',

@@ -417,6 +417,7 @@ export const zhHant: Catalogue = {
   goPlace: '前往{place}',
   actions: '操作',
   inspector: '詳細資料',
+  inspectorFold: '顯示或隱藏詳細資料',
   zoom: '縮放',
   zoomIn: '放大',
   zoomOut: '縮小',
