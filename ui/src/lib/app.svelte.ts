@@ -48,11 +48,14 @@ export class App {
     inspector?: () => void;
     openChat?: (id: string) => void;
     importCards?: () => void;
+    importRolescape?: () => void;
   }>({});
   /** A chat to be opened as soon as the chat place is there. */
   wantedChat = $state<string | null>(null);
   /** The message in it to be brought into view. */
   wantedMessage: string | null = null;
+  /** A character whose pictures the gallery is to show. */
+  wantedGallery = $state<string | null>(null);
   /** What is being dragged from one place of the window to another. */
   carried: Carried | null = null;
   /** Called before the place or the character changes, so that nothing typed is lost. */
@@ -90,6 +93,12 @@ export class App {
   zoomBy(steps: number): void {
     const at = zooms.findIndex((known) => known >= this.zoom);
     this.setZoom(zooms[Math.max(0, Math.min(zooms.length - 1, at + steps))] ?? 100);
+  }
+
+  /** Shows the pictures of a character from anywhere. */
+  async openGallery(characterId: string): Promise<void> {
+    this.wantedGallery = characterId;
+    await this.go('gallery', characterId);
   }
 
   /** Folds the details of the open place: its own, or those of the chat. */

@@ -40,14 +40,23 @@ it('makes a character and opens it', async () => {
   expect([app.place, app.characterId]).toEqual(['characters', 'new']);
 });
 
-it('asks for cards where their report is shown', async () => {
+it('asks for cards and folders where their report is shown', async () => {
   const { app } = opened();
-  const importCards = vi.fn();
-  app.place = 'gallery';
-  app.actions = { importCards };
-  await commands(app, [])
-    .find((command) => command.id === 'import-cards')
-    ?.run();
-  expect(app.place).toBe('characters');
+  const [importCards, importRolescape] = [vi.fn(), vi.fn()];
+  app.actions = { importCards, importRolescape };
+  for (const id of ['import-cards', 'import-rolescape']) {
+    app.place = 'gallery';
+    await commands(app, [])
+      .find((command) => command.id === id)
+      ?.run();
+    expect(app.place).toBe('characters');
+  }
   expect(importCards).toHaveBeenCalledOnce();
+  expect(importRolescape).toHaveBeenCalledOnce();
+});
+
+it('shows the pictures of one character', async () => {
+  const { app } = opened();
+  await matching(commands(app, []), 'gallery dot')[0]?.run();
+  expect([app.place, app.characterId, app.wantedGallery]).toEqual(['gallery', 'dot', 'dot']);
 });

@@ -1,6 +1,6 @@
 /** Everything that the command palette offers, from the present state. */
 import { places, zooms, type App, type Theme } from '../../lib/app.svelte';
-import { createCharacter, importCards } from '../../lib/characters/make';
+import { createCharacter, importCards, importRolescape } from '../../lib/characters/make';
 import type { ChatSummary } from '../../lib/ipc/bindings/ChatSummary';
 import { languages, setLanguage, t, type Language } from '../../lib/messages/index.svelte';
 import type { Command } from '../../lib/palette';
@@ -38,6 +38,12 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
       title: t('importCards'),
       group: t('actions'),
       run: () => importCards(app),
+    },
+    {
+      id: 'import-rolescape',
+      title: t('importRolescape'),
+      group: t('actions'),
+      run: () => importRolescape(app),
     },
     {
       id: 'inspector',
@@ -102,5 +108,11 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
         group: t('teach'),
         run: () => app.go('teach', c.id),
       })),
+    ...app.characters.map((c) => ({
+      id: `gallery-${c.id}`,
+      title: t('openGallery', { name: c.name }),
+      group: t('gallery'),
+      run: () => app.openGallery(c.id),
+    })),
   ];
 }

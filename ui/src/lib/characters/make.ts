@@ -11,6 +11,13 @@ export async function createCharacter(app: App): Promise<void> {
   await app.go('characters', made.id);
 }
 
+/** Asks for a RoleScape folder in the place that shows what became of it. */
+export async function importRolescape(app: App): Promise<void> {
+  await app.go('characters');
+  await tick();
+  app.actions.importRolescape?.();
+}
+
 /** Asks for character cards in the place that shows what became of them. */
 export async function importCards(app: App): Promise<void> {
   await app.go('characters');

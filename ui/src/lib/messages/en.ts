@@ -36,6 +36,7 @@ export const en = {
   newCharacter: 'New character',
   editCharacter: 'Edit the character {name}',
   teachCharacter: 'Teach the character {name}',
+  openGallery: 'Open the gallery of {name}',
   importCards: 'Import character cards…',
   importRolescape: 'Import RoleScape folder…',
   importing: 'Importing…',

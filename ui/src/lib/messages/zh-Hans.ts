@@ -36,6 +36,7 @@ export const zhHans: Catalogue = {
   newCharacter: '新建角色',
   editCharacter: '编辑角色 {name}',
   teachCharacter: '教角色 {name}',
+  openGallery: '打开 {name} 的图库',
   importCards: '导入角色卡…',
   importRolescape: '导入 RoleScape 文件夹…',
   importing: '正在导入…',

@@ -36,6 +36,7 @@ export const zhHant: Catalogue = {
   newCharacter: '新增角色',
   editCharacter: '編輯角色 {name}',
   teachCharacter: '教角色 {name}',
+  openGallery: '開啟 {name} 的圖庫',
   importCards: '匯入角色卡…',
   importRolescape: '匯入 RoleScape 資料夾…',
   importing: '正在匯入…',
