@@ -114,6 +114,8 @@ export const ids = {
   pictureStop: 'picture-stop',
   samplingPreset: 'sampling-preset',
   userName: 'user-name',
+  userPersona: 'user-persona',
+  userSave: 'user-save',
   authorNote: 'author-note',
   contextMeter: 'context-meter',
   promptText: 'prompt-text',

@@ -1,7 +1,7 @@
 /** Who the person is, kept from one chat to the next. */
 import type { ChatSettings } from '../ipc/bindings/ChatSettings';
 
-type You = Pick<ChatSettings, 'userName' | 'userPersona'>;
+export type You = Pick<ChatSettings, 'userName' | 'userPersona'>;
 
 const KEY = 'you';
 
