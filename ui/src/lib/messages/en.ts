@@ -660,6 +660,7 @@ export const en = {
   refineRunning: 'Refining',
   refineFinished: 'Refined',
   curveAt: 'epoch {step}: {raw}',
+  curveAtSmooth: 'epoch {step}: {raw}, smoothed {smooth}',
   curveAtSpread: '{step}: {raw} ± {spread}, smoothed {smooth}',
   refinePlan: 'Refine: stage 2',
   refineWhat:

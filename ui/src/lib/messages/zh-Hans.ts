@@ -650,6 +650,7 @@ export const zhHans: Catalogue = {
   refineRunning: '正在精修',
   refineFinished: '已精修',
   curveAt: '第 {step} 轮：{raw}',
+  curveAtSmooth: '第 {step} 轮：{raw}，平滑 {smooth}',
   curveAtSpread: '{step}：{raw} ± {spread}，平滑 {smooth}',
   refinePlan: '精修：阶段 2',
   refineWhat: '对同一提示词画一组图片，逐张评分，并向较好的靠近。角色说的话不会改变。',

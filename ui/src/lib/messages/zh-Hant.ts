@@ -650,6 +650,7 @@ export const zhHant: Catalogue = {
   refineRunning: '正在精修',
   refineFinished: '已精修',
   curveAt: '第 {step} 輪：{raw}',
+  curveAtSmooth: '第 {step} 輪：{raw}，平滑 {smooth}',
   curveAtSpread: '{step}：{raw} ± {spread}，平滑 {smooth}',
   refinePlan: '精修：階段 2',
   refineWhat: '對同一提示詞畫一組圖片，逐張評分，並向較好的靠近。角色說的話不會改變。',
