@@ -135,10 +135,16 @@ async fn scroll_ms(window: &Window, scroller: &str, pixels: i32, frames: u32) ->
 }
 
 /// A share of one core, in percent, that the window uses while nobody touches it.
-async fn idle_percent(pid: u32) -> f64 {
+async fn used_percent(pid: u32) -> f64 {
     let before = used_secs(pid);
     tokio::time::sleep(Duration::from_secs(IDLE_SECS)).await; // the time that is measured
     (used_secs(pid) - before) / IDLE_SECS as f64 * 100.
+}
+
+/// Of a core, once what the last click asked for is done; what the seconds after it took is printed.
+async fn idle_percent(pid: u32) -> f64 {
+    println!("the {IDLE_SECS} seconds after a click: {:.1} %", used_percent(pid).await);
+    used_percent(pid).await
 }
 
 /// A chat of 10,000 messages, every tenth of them swiped once.
