@@ -112,7 +112,10 @@ pub(crate) struct FewShotArguments {
     /// Seed of teaching and drawing.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Change one number of the base's recipe, such as `num_steps=100`; may be given again.
+    /// A preset of `troupe train` or a TOML file; the base's recipe when absent.
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Change one number of the recipe, such as `num_steps=100`; may be given again.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
 }
@@ -255,8 +258,11 @@ pub(crate) fn pretrain(
 }
 
 fn few_shot(arguments: &FewShotArguments, model: &Path, output: &Output) -> Result<ExitCode> {
-    let config = ModelConfig::from_dir(model).map_err(ApiError::from)?;
-    let mut recipe = SftRecipe::for_base(&config).map_err(ApiError::from)?;
+    let mut recipe = match &arguments.recipe {
+        Some(name) => SftRecipe::find(name),
+        None => SftRecipe::for_base(&ModelConfig::from_dir(model).map_err(ApiError::from)?),
+    }
+    .map_err(ApiError::from)?;
     for change in &arguments.changes {
         recipe = recipe.set(change).map_err(ApiError::from)?;
     }

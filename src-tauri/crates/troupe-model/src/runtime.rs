@@ -503,7 +503,6 @@ impl Model {
     pub fn attach(&mut self, path: &Path) -> ModelResult<AdapterInfo> {
         let adapter = Adapter::load(path, self.network.device())?;
         self.detach()?;
-        self.take_last_prompt();
         let (replaced, matched) = adapter::attach(&mut self.network, &adapter, &self.base_hash)?;
         let info = AdapterInfo { hash: adapter.hash, config: adapter.config, matched };
         self.attached = Some((replaced, info.clone()));

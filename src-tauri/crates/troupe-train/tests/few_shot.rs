@@ -53,15 +53,27 @@ fn write_identities(dir: &Path) -> std::io::Result<()> {
     fs::write(dir.join("asked.jsonl"), asked)
 }
 
-#[test]
-fn identities_are_taught_once_and_counted() -> TrainResult<()> {
-    let scratch = tempfile::tempdir().expect("a scratch folder");
-    let (model_dir, data_dir) = (scratch.path().join("model"), scratch.path().join("data"));
+/// A quick measure in `dir`, with a base and identities of its own.
+fn job(dir: &Path, draws: usize) -> FewShotJob {
+    let (model_dir, data_dir) = (dir.join("model"), dir.join("data"));
     write_tiny_model(&model_dir);
     write_identities(&data_dir).expect("identities");
     let recipe = SftRecipe { num_steps: 2, pictures: 2, sample_every: 0, ..SftRecipe::default() };
-    let run_dir = scratch.path().join("run");
-    let job = FewShotJob { model_dir, data_dir, run_dir, seed: 1, recipe, identities: 2, draws: 2 };
+    FewShotJob {
+        model_dir,
+        data_dir,
+        run_dir: dir.join("run"),
+        seed: 1,
+        recipe,
+        identities: 2,
+        draws,
+    }
+}
+
+#[test]
+fn identities_are_taught_once_and_counted() -> TrainResult<()> {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let job = job(scratch.path(), 2);
     let mut names = Vec::new();
     let measured = measure(&job, &mut |_| Control::Continue, &mut |result| {
         names.push(result.character.clone());
@@ -73,20 +85,18 @@ fn identities_are_taught_once_and_counted() -> TrainResult<()> {
     assert_eq!((measured.expression.right, measured.expression.asked), (4, 4));
     assert!(measured.distance > 0. && measured.distance < 255., "{measured}");
     assert!(job.run_dir.join("ada/sheet.png").is_file());
-    let again = measure(&job, &mut |_| panic!("nothing is taught again"), &mut |_| ())?;
-    assert_eq!(again.expect("it was not paused"), measured);
+    let again = measure(&job, &mut |_| panic!("nothing is taught again"), &mut |_| ())?
+        .expect("it was not paused");
+    assert_eq!((again.identity, again.expression), (measured.identity, measured.expression));
+    // A number read back from JSON may differ in its last bit.
+    assert!((again.distance - measured.distance).abs() < 1e-9, "{again}");
     Ok(())
 }
 
 #[test]
 fn a_pause_ends_the_measure() -> TrainResult<()> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    let (model_dir, data_dir) = (scratch.path().join("model"), scratch.path().join("data"));
-    write_tiny_model(&model_dir);
-    write_identities(&data_dir).expect("identities");
-    let recipe = SftRecipe { num_steps: 2, pictures: 2, sample_every: 0, ..SftRecipe::default() };
-    let run_dir = scratch.path().join("run");
-    let job = FewShotJob { model_dir, data_dir, run_dir, seed: 1, recipe, identities: 2, draws: 1 };
+    let job = job(scratch.path(), 1);
     let paused = measure(&job, &mut |_| Control::Pause, &mut |_| panic!("no identity is done"))?;
     assert!(paused.is_none());
     assert!(measure(&job, &mut |_| Control::Continue, &mut |_| ())?.is_some());

@@ -238,9 +238,8 @@ fn look(
         for drawing in drawings {
             let distances: Vec<f64> =
                 candidates.iter().map(|(.., picture)| distance(&drawing.image, picture)).collect();
-            let nearest =
-                (0..distances.len()).min_by(|a, b| distances[*a].total_cmp(&distances[*b]));
-            let Some((character, expression, _)) = nearest.map(|index| &candidates[index]) else {
+            let Some((character, expression, _)) = smallest(&distances).map(|at| &candidates[at])
+            else {
                 continue;
             };
             result.identity.add(*character == item.character);
@@ -257,6 +256,11 @@ fn look(
     }
     save_sheet(&run_dir.join(SHEET_FILE), &drawn, &truth, drawn.len().max(1))?;
     Ok(result)
+}
+
+/// Place of the smallest distance.
+fn smallest(distances: &[f64]) -> Option<usize> {
+    (0..distances.len()).min_by(|a, b| distances[*a].total_cmp(&distances[*b]))
 }
 
 /// Root of the mean squared difference; `b` is brought to the size of `a`.
@@ -288,6 +292,12 @@ mod tests {
         assert!((distance(&half, &plain(0)) - 32f64.sqrt()).abs() < 1e-9);
         let large = RgbImage::from_pixel(9, 9, image::Rgb([13; 3]));
         assert!((distance(&plain(10), &large) - 3.).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_nearest_is_the_smallest_distance() {
+        assert_eq!(smallest(&[3., 1., f64::NAN, 2.]), Some(1));
+        assert_eq!(smallest(&[]), None);
     }
 
     #[test]
