@@ -31,10 +31,28 @@ export function keyOf(name: string): Key | null {
   return name in en ? (name as Key) : null;
 }
 
-/** The words of `key` with `{name}` parts filled in. */
+/** `{name}`, or `{name:form for one|form for more}`. */
+const PART = /\{(\w+)(?::([^{}|]*)\|([^{}|]*))?\}/g;
+const plurals: Partial<Record<Language, Intl.PluralRules>> = {};
+
+/** Whether the language speaks of `value` as of one. */
+function isOne(value: string | number): boolean {
+  const rules = (plurals[state.language] ??= new Intl.PluralRules(state.language));
+  return rules.select(Number(value)) === 'one';
+}
+
+/**
+ * The words of `key` with `{name}` parts filled in. `{name:one|more}` is the form that goes with the
+ * number `name`, as the language counts; Chinese has one form and needs none.
+ */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
   const text = catalogues[state.language][key];
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+  return text.replace(PART, (whole, name: string, one?: string, more?: string) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    if (one === undefined || more === undefined) return String(value);
+    return isOne(value) ? one : more;
+  });
 }
 
 /** A duration in short words: `42 s`, `7 min`, `1 h 05 min`. */

@@ -5,7 +5,7 @@ export const imports = {
   importSum: 'Characters: {characters}, errors: {errors}, warnings: {warnings}, notes: {notes}.',
   importKept: '{kept} of {found}',
   importUsable: '{count} usable',
-  importTimes: '{count} times',
+  importTimes: '{count} {count:time|times}',
   'import.action.inspected': 'read',
   'import.action.created': 'imported',
   'import.action.updated': 'updated',

@@ -10,22 +10,27 @@ export const told = {
   'finding.disk.hint': 'Delete what you no longer need, then try again.',
   'finding.memory-now': 'This needs about {needed} GB of memory; {had} GB can be had now.',
   'finding.memory-now.hint': 'Close other programs before you start.',
-  'finding.few-pictures': '{name} has {count} pictures; about ten are needed to learn how it looks.',
+  'finding.few-pictures':
+    '{name} has {count} {count:picture|pictures}; about ten are needed to learn how it looks.',
   'finding.few-pictures.hint': 'Add more pictures.',
   'finding.no-dialogue': '{name} has no example dialogue.',
   'finding.no-dialogue.hint': 'Write some lines and replies.',
-  'finding.little-dialogue': '{name} has {count} example replies; a voice shows from about twenty on.',
+  'finding.little-dialogue':
+    '{name} has {count} example {count:reply|replies}; a voice shows from about twenty on.',
   'finding.little-dialogue.hint': 'Write some more lines and replies.',
   'finding.no-persona': '{name} has no persona.',
   'finding.no-persona.hint': 'Describe who the character is.',
   'finding.long-persona': '{name}’s persona is long: every reply begins by reading all of it.',
   'finding.long-persona.hint': 'Keep what shapes replies, and move facts to the knowledge notes.',
-  'finding.no-caption': '{count} of {total} pictures have no caption, so nothing says what they show.',
+  'finding.no-caption':
+    '{count} of {total} {total:picture|pictures} {count:has|have} no caption, so nothing says what {count:it shows|they show}.',
   'finding.no-caption.hint': 'Write a sentence for each, naming the character.',
-  'finding.nameless-caption': '{count} captions do not name {name}, so the looks bind less to the name.',
+  'finding.nameless-caption':
+    '{count} {count:caption does|captions do} not name {name}, so the looks bind less to the name.',
   'finding.nameless-caption.hint': 'Begin captions with the name.',
-  'finding.lost-picture': '{count} replies belong to pictures that are not there.',
-  'finding.lost-picture.hint': 'Choose another picture for them, or none.',
+  'finding.lost-picture':
+    '{count} {count:reply belongs to a picture that is|replies belong to pictures that are} not there.',
+  'finding.lost-picture.hint': 'Choose another picture for {count:it|them}, or none.',
   'finding.no-greeting': '{name} has no greeting, so every chat begins with silence.',
   'finding.no-greeting.hint': 'Write the first line of a chat.',
   'finding.empty-turn': 'Scenes with an empty line: {ids}.',
@@ -51,7 +56,7 @@ export const told = {
   'finding.choice-leak': 'Multiple choice that is also learned from: {ids}.',
   'finding.choice-leak.hint': 'Ask something else; evaluation reports these apart.',
   'finding.unbalanced-keys':
-    '{key} is right in {count} of {total} choices, so saying {key} scores well without knowing anything.',
+    '{key} is right in {count} of {total} {total:choice|choices}, so saying {key} scores well without knowing anything.',
   'finding.unbalanced-keys.hint': 'Move the right options about; evaluation rotates them.',
   'finding.repeated-prompt': 'Picture prompts with the text of another: {ids}.',
   'finding.repeated-prompt.hint': 'Write something else.',
@@ -174,7 +179,7 @@ export const told = {
   'error.modelRefused.hint': 'Change the text, the size or the settings; the details say what is in the way.',
   'error.measureRefused': 'This evaluation cannot be run as it was asked for.',
   'error.measureRefused.hint': 'Choose other characters, stages or measures; the details say why.',
-  'error.promptTooLong': 'This is {count} tokens long; the model reads at most {limit}.',
+  'error.promptTooLong': 'This is {count} {count:token|tokens} long; the model reads at most {limit}.',
   'error.promptTooLong.hint': 'Shorten the text or start a new chat.',
   'error.databaseDamaged': 'The chat database was damaged. Its file was kept: {path}',
   'error.databaseDamaged.hint': 'Start Troupe again to begin a new one.',
@@ -242,9 +247,9 @@ export const told = {
   'remark.answers-exact': 'Answers count by exact match, as the reference counts them.',
   'remark.lost-diversity': 'Pictures of one prompt have lost {percent} % of their diversity.',
   'remark.fallen-reward':
-    'The reward on kept-back prompts has fallen {count} times in a row while the reward learned from rose.',
+    'The reward on kept-back prompts has fallen {count} {count:time|times} in a row while the reward learned from rose.',
   'remark.fallen-measure':
-    '“{measure}”, which nothing is trained against, has fallen {count} times in a row while the reward rose.',
+    '“{measure}”, which nothing is trained against, has fallen {count} {count:time|times} in a row while the reward rose.',
   'remark.kept-stage1':
     'No trial on kept-back prompts was better than stage 1 with every other measure held: the character keeps drawing as before.',
   'remark.kept-epoch':
