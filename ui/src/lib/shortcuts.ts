@@ -57,6 +57,7 @@ export const galleryKeys: { keys: string; words: Key }[] = [
 /** Keys of a curve, for the sheet; it handles them itself. */
 export const curveKeys: { keys: string; words: Key }[] = [
   { keys: '← / →', words: 'curveMove' },
+  { keys: '↑ / ↓', words: 'curveMarks' },
   { keys: 'PgUp / PgDn', words: 'curveStride' },
   { keys: 'Home / End', words: 'curveEnds' },
 ];
