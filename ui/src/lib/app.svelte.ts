@@ -26,6 +26,9 @@ const NOTICE_MS = 8000;
 /** Steps of the zoom, in percent. */
 export const zooms = [75, 90, 100, 110, 125, 150, 175, 200] as const;
 
+/** Where it is remembered whether a place's details are unfolded. */
+const foldKey = (place: Place): string => (place === 'chat' ? 'inspector' : `inspector-${place}`);
+
 export class App {
   place = $state<Place>('characters');
   characterId = $state<string | null>(null);
@@ -38,7 +41,8 @@ export class App {
   zoom = $state(100);
   isPaletteOpen = $state(false);
   isSheetOpen = $state(false);
-  isInspectorOpen = $state(localStorage.getItem('inspector') === 'yes');
+  /** Whether the details of each place are unfolded. */
+  #unfolded = $state<Partial<Record<Place, boolean>>>({});
   /** Chats of the place that is open, for the palette; set by whoever shows them. */
   chats = $state.raw<ChatSummary[]>([]);
   /** What only the open place can do; it sets them while it is open. */
@@ -69,6 +73,7 @@ export class App {
     // Before the first paint: a view that appears and goes again steals clicks and the focus.
     const place = localStorage.getItem('place');
     if (places.some((known) => known === place)) this.place = place as Place;
+    for (const known of places) this.#unfolded[known] = localStorage.getItem(foldKey(known)) === 'yes';
     const zoom = Number(localStorage.getItem('zoom'));
     if (zooms.some((known) => known === zoom)) this.setZoom(zoom);
   }
@@ -101,11 +106,17 @@ export class App {
     await this.go('gallery', characterId);
   }
 
-  /** Folds the details of the open place: its own, or those of the chat. */
+  /** Whether the details of the open place are unfolded. */
+  get isInspectorOpen(): boolean {
+    return this.#unfolded[this.place] ?? false;
+  }
+
+  /** Folds the details of the open place, or unfolds them. */
   toggleInspector(): void {
     if (this.actions.inspector) return this.actions.inspector();
-    this.isInspectorOpen = !this.isInspectorOpen;
-    localStorage.setItem('inspector', this.isInspectorOpen ? 'yes' : 'no');
+    const isOpen = !this.isInspectorOpen;
+    this.#unfolded[this.place] = isOpen;
+    localStorage.setItem(foldKey(this.place), isOpen ? 'yes' : 'no');
   }
 
   /** Opens a chat from anywhere. */
