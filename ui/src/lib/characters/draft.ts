@@ -19,7 +19,7 @@ export const emptyDraft: CharacterDraft = {
 };
 
 /** Parts of a draft that every prompt carries, by name: what their length costs. */
-export function promptParts(draft: CharacterDraft): Record<string, string> {
+export function promptParts(draft: CharacterDraft) {
   const { persona, speakingStyle, habits, appearance, outfit, colours, greeting } = draft;
   return {
     persona,

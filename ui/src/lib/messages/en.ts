@@ -772,6 +772,33 @@ export const en = {
   stageKept: 'refined; stage 1 was kept as it was',
   earlierRun: 'All numbers are those of the earlier run, also those that no field shows.',
   earlierRunForget: 'Use the usual ones',
+
+  // What the details of a place say.
+  inspectorReadiness: 'Ready to be taught?',
+  inspectorTokens: 'What every prompt begins with',
+  inspectorMaterial: 'Material',
+  inspectorSplit: '{learn} to learn from, {held} kept back',
+  inspectorLearned: 'What was learned',
+  inspectorVersions: 'All {count} versions',
+  inspectorRun: 'This run',
+  inspectorNumbers: 'Its numbers',
+  inspectorEvaluation: 'This evaluation',
+  inspectorMetric: 'By stage',
+  inspectorMetricHint: 'Choose a metric in the table for what is behind it.',
+  inspectorInterval: '{mean} ({low} … {high})',
+  inspectorBehind: '{items} {items:item|items} of {characters} {characters:character|characters}',
+  runStarted: 'Begun',
+  runTook: 'Time of work',
+  runCheckpoints: 'Checkpoints',
+  runStage: 'Stage',
+  runNumber: 'Name',
+  runNoAdapter: 'none yet',
+  licence: 'Licence',
+  precision: 'Precision',
+  picturesBy: 'Pictures compared by',
+  numbersCopied: 'The numbers are copied',
+  copyNumbers: 'Copy the numbers',
+  evaluateQuestions: 'Questions',
 } as const;
 
 export type Key = keyof typeof en;
