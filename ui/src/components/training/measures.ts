@@ -1,5 +1,7 @@
 import type { RemarkItem } from '../../lib/ipc/bindings/RemarkItem';
+import type { Key } from '../../lib/messages/en';
 import { keyOf, t } from '../../lib/messages/index.svelte';
+import type { Unit } from '../../lib/training/numbers';
 import { measureKey } from '../../lib/training/refine';
 
 /** A measure's name in words; one that nobody translated stays as it is. */
@@ -21,4 +23,20 @@ export function remarkWords({ code, text, values }: RemarkItem): string {
   const parts = Object.entries(values).map(([name, value]) => [name, value ?? '']);
   const said: Record<string, string> = Object.fromEntries(parts);
   return t(key, said.measure === undefined ? said : { ...said, measure: measureWords(said.measure) });
+}
+
+const units: Record<Unit, Key | null> = {
+  steps: 'unitSteps',
+  epochs: 'unitEpochs',
+  trials: 'unitTrials',
+  tokens: 'unitTokens',
+  samples: 'unitSamples',
+  share: 'unitShare',
+  none: null,
+};
+
+/** What a number counts, in words; empty where it counts nothing. */
+export function unitWords(unit: Unit): string {
+  const key = units[unit];
+  return key ? t(key) : '';
 }

@@ -52,3 +52,33 @@ export function fieldText(value: number): string {
   const isSmall = value !== 0 && Math.abs(value) < WRITTEN_OUT;
   return isSmall ? value.toExponential() : String(value);
 }
+
+export type NumberRow = { label: Key; unit: Unit; text: string };
+
+/** The numbers of a run by group, as text to be read. */
+export function numberRows<T extends Numbers>(
+  groups: FieldGroup<T>[],
+  numbers: T,
+): { label: Key; rows: NumberRow[] }[] {
+  return groups.map(({ label, fields }) => ({
+    label,
+    rows: fields.map((field) => ({
+      label: field.label,
+      unit: field.unit,
+      text: fieldText(numbers[field.key] ?? 0),
+    })),
+  }));
+}
+
+/** Those numbers as lines to be copied, `words` and `label` being what they are called. */
+export function numbersText(
+  groups: { label: Key; rows: NumberRow[] }[],
+  words: (key: Key) => string,
+  label: (row: NumberRow) => string,
+): string {
+  return groups
+    .map((group) =>
+      [words(group.label), ...group.rows.map((row) => `  ${label(row)}: ${row.text}`)].join('\n'),
+    )
+    .join('\n');
+}

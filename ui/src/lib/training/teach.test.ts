@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RecipeItem } from '../ipc/bindings/RecipeItem';
-import { changedFields, withNumber } from './numbers';
+import { changedFields, numberRows, numbersText, withNumber } from './numbers';
 import { groups } from './recipe';
 import { best, points, verdict } from './verdict';
 
@@ -38,5 +38,20 @@ describe('the recipe', () => {
     const recipe = withNumber(defaults, defaults, 'pictures', 6);
     expect(changedFields(groups, recipe, defaults)).toEqual(['pictures']);
     expect(withNumber(recipe, defaults, 'pictures', NaN)).toEqual(defaults);
+  });
+
+  it('is read and copied group by group, under the names of its fields', () => {
+    const rows = numberRows(groups.slice(0, 1), { ...defaults, numSteps: 300, finalLrShare: 0.0001 });
+    expect(rows[0]?.rows.slice(0, 3)).toEqual([
+      { label: 'steps', unit: 'steps', text: '300' },
+      { label: 'recipeWarmup', unit: 'steps', text: '1' },
+      { label: 'recipeFinalRate', unit: 'share', text: '1e-4' },
+    ]);
+    const text = numbersText(
+      rows,
+      (key) => key,
+      (row) => `${row.label} (${row.unit})`,
+    );
+    expect(text.split('\n').slice(0, 2)).toEqual(['recipeLength', '  steps (steps): 300']);
   });
 });
