@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { findingWords } from './characters/findings';
 import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
-import { adapterWords, droppedWords } from './evaluate/words';
+import { adapterWords, droppedWords, metricWords } from './evaluate/words';
 import { profileWords, remarkWords } from '../components/training/measures';
 import { duration, setLanguage } from './messages/index.svelte';
 
@@ -69,6 +69,12 @@ describe('what the studio says', () => {
     setLanguage('zh-Hant');
     expect(profileWords('gpu-24gb')).toBe('一張 24 GB 的顯示卡');
     expect(profileWords('my-own')).toBe('my-own');
+  });
+
+  it('is said so for metrics', () => {
+    setLanguage('zh-Hans');
+    expect(metricWords({ metric: 'copy_rate', label: 'Picture: copies' })).toBe('图片：照搬教学图片');
+    expect(metricWords({ metric: 'new', label: 'Newest' })).toBe('Newest');
   });
 
   it('stays as it was where the window has no words for it', () => {

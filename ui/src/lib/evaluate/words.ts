@@ -87,6 +87,12 @@ export function taskWords(task: string): string {
   return key ? t(key) : task;
 }
 
+/** A metric in words; one that the catalogue does not know is called as the studio calls it. */
+export function metricWords({ metric, label }: { metric: string; label: string }): string {
+  const key = keyOf(`metric.${metric}`);
+  return key ? t(key) : label;
+}
+
 const statuses: Record<string, Key> = {
   waiting: 'waiting',
   running: 'evaluateRunning',
