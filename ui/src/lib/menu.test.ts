@@ -30,6 +30,21 @@ it('closes on Escape and gives the focus back', () => {
   expect(details.open).toBe(true);
 });
 
+it('gives the focus back once something was chosen, and takes it from nobody', () => {
+  document.body.insertAdjacentHTML('beforeend', '<input />');
+  const { destroy } = menu(details);
+  const close = () => {
+    details.open = false;
+    details.dispatchEvent(new Event('toggle'));
+  };
+  close(); // what was pressed within is gone
+  expect(document.activeElement?.tagName).toBe('SUMMARY');
+  document.querySelector('input')?.focus();
+  close();
+  expect(document.activeElement?.tagName).toBe('INPUT');
+  destroy();
+});
+
 it('listens only while it is open', () => {
   const listens = vi.spyOn(document, 'addEventListener');
   details.open = false;

@@ -1,7 +1,13 @@
-/** An action for `<details>` menus: a click elsewhere or Escape closes them. */
+/**
+ * An action for `<details>` menus: a click elsewhere or Escape closes them. The focus of one that closes
+ * goes back to its head, unless a click or what was chosen took it elsewhere.
+ */
 export function menu(node: HTMLDetailsElement): { destroy: () => void } {
+  let isLeft = false;
   const press = (event: PointerEvent) => {
-    if (!node.contains(event.target as Node)) node.open = false;
+    if (node.contains(event.target as Node)) return;
+    isLeft = true;
+    node.open = false;
   };
   const key = (event: KeyboardEvent) => {
     if (event.key !== 'Escape' || !node.open) return;
@@ -17,9 +23,22 @@ export function menu(node: HTMLDetailsElement): { destroy: () => void } {
     document.removeEventListener('pointerdown', press);
     document.removeEventListener('keydown', key);
   };
-  const toggled = () => (node.open ? listen() : rest());
+  const giveBack = () => {
+    const at = document.activeElement;
+    const isLost = at === document.body || (at !== null && node.contains(at));
+    if (isLost && !isLeft) node.querySelector('summary')?.focus({ preventScroll: true });
+  };
+  const toggled = () => {
+    if (node.open) {
+      isLeft = false;
+      listen();
+    } else {
+      rest();
+      giveBack();
+    }
+  };
   node.addEventListener('toggle', toggled);
-  toggled();
+  if (node.open) listen();
   return {
     destroy() {
       node.removeEventListener('toggle', toggled);
