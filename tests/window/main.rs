@@ -85,6 +85,7 @@ async fn teaching_is_started_paused_and_resumed() {
     window.shot("teach-paused").await;
     window.click(&by("teach-resume")).await;
     window.click(&by("teach-stop")).await;
+    window.click(&by("confirm-act")).await;
     window.find(&by("teach-start")).await;
     window.shot("teach-stopped").await;
     window.close().await;

@@ -48,6 +48,7 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     window.shot("refine-paused").await;
     window.click(&by("teach-resume")).await;
     window.click(&by("teach-stop")).await;
+    window.click(&by("confirm-act")).await;
     window.find(&by("refine-start")).await;
     let img = format!("{} img", by("group-picture"));
     assert!(window.is_loaded(&img).await, "the group's picture is broken");

@@ -40,6 +40,8 @@ export const ids = {
   teachStep: 'teach-step',
   teachSteps: 'teach-steps',
   teachExpert: 'teach-expert',
+  confirm: 'confirm',
+  confirmAct: 'confirm-act',
   lossChart: 'loss-chart',
   runNote: 'run-note',
   refineCard: 'refine-card',

@@ -163,6 +163,9 @@ export const en = {
   pause: 'Pause',
   resume: 'Go on',
   stopRun: 'Stop and keep',
+  stopSure: 'Stop for good?',
+  stopSureHint:
+    'What was learned is kept: {done}. A stopped run cannot go on; one that is paused can, and leaves the computer free.',
   running: 'Teaching',
   waiting: 'Starting',
   paused: 'Paused',

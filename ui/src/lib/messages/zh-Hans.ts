@@ -161,6 +161,8 @@ export const zhHans: Catalogue = {
   pause: '暂停',
   resume: '继续',
   stopRun: '停止并保留',
+  stopSure: '要彻底停止吗？',
+  stopSureHint: '学到的内容会保留：{done}。停止后不能继续；暂停则可以，而且同样不占用电脑。',
   running: '教学中',
   waiting: '正在启动',
   paused: '已暂停',

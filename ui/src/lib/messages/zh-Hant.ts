@@ -161,6 +161,8 @@ export const zhHant: Catalogue = {
   pause: '暫停',
   resume: '繼續',
   stopRun: '停止並保留',
+  stopSure: '要徹底停止嗎？',
+  stopSureHint: '學到的內容會保留：{done}。停止後不能繼續；暫停則可以，而且同樣不佔用電腦。',
   running: '教學中',
   waiting: '正在啟動',
   paused: '已暫停',
