@@ -16,6 +16,8 @@ export class PromptList {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #work: Promise<void> = Promise.resolve();
   #isDirty = false;
+  /** Before they are read there is nothing to save: an empty list would take theirs away. */
+  #isRead = false;
 
   /** `onSaved` hears whose prompts they are now: a bundled character is copied. */
   constructor(
@@ -35,6 +37,7 @@ export class PromptList {
 
   async load(): Promise<void> {
     this.prompts = await this.client.refinePrompts(this.characterId);
+    this.#isRead = true;
   }
 
   add(): void {
@@ -69,7 +72,7 @@ export class PromptList {
   flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#work = this.#work.then(async () => {
-      if (!this.#isDirty) return;
+      if (!this.#isDirty || !this.#isRead) return;
       this.#isDirty = false;
       this.state = 'saving';
       try {

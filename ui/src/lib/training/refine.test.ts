@@ -171,6 +171,17 @@ describe('prompts', () => {
     expect(saved).toHaveBeenCalledWith('saved 4');
   });
 
+  it('that could not be read are never saved over', async () => {
+    const refinePrompts = vi.fn(() => Promise.reject(new Error('busy')));
+    const list = new PromptList({ ...client, refinePrompts } as unknown as Client, 'x', () => undefined);
+    await expect(list.load()).rejects.toThrow('busy');
+    list.add();
+    list.touch();
+    await vi.runAllTimersAsync();
+    await list.flush();
+    expect(savePrompts).not.toHaveBeenCalled();
+  });
+
   it('come back after being removed, and a failure keeps them unsaved', async () => {
     const list = new PromptList(client, 'x', () => undefined);
     await list.load();
