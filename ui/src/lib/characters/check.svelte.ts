@@ -1,9 +1,12 @@
 /** What was found in a character, as of its last saved state. */
+import type { ApiError } from '../ipc/bindings/ApiError';
 import type { FindingItem } from '../ipc/bindings/FindingItem';
-import type { Client } from '../ipc/client';
+import { asApiError, type Client } from '../ipc/client';
 
 export class CharacterCheck {
   findings = $state<FindingItem[] | null>(null);
+  /** Why they could not be read; those of before stay. */
+  error = $state<ApiError | null>(null);
   #round = 0;
 
   constructor(readonly client: Client) {}
@@ -11,7 +14,11 @@ export class CharacterCheck {
   /** Reads anew; an older answer that comes late is dropped. */
   async read(id: string): Promise<void> {
     const round = ++this.#round;
-    const findings = await this.client.checkCharacter(id).catch(() => null);
-    if (round === this.#round && findings) this.findings = findings;
+    try {
+      const findings = await this.client.checkCharacter(id);
+      if (round === this.#round) [this.findings, this.error] = [findings, null];
+    } catch (error) {
+      if (round === this.#round) this.error = asApiError(error);
+    }
   }
 }

@@ -384,6 +384,7 @@ export const en = {
   verdictFlat: 'kept-back examples hardly changed. More steps, or more varied examples, may help.',
   recipeHint: 'Every number of the recipe. An arrow brings the default back.',
   recipeResetAll: 'Reset all',
+  recipeWasReset: 'Back to the usual numbers',
   recipeReset: 'Reset to {value}',
   recipeDefault: 'Default: {value}',
   recipeChanged: '{count} changed',

@@ -378,6 +378,7 @@ export const zhHans: Catalogue = {
   verdictFlat: '留出样本几乎没有变化。增加步数或样本种类可能有帮助。',
   recipeHint: '配方的全部数值。箭头可恢复默认值。',
   recipeResetAll: '全部恢复',
+  recipeWasReset: '已恢复默认数值',
   recipeReset: '恢复为 {value}',
   recipeDefault: '默认：{value}',
   recipeChanged: '已改 {count} 项',

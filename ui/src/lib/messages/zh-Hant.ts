@@ -378,6 +378,7 @@ export const zhHant: Catalogue = {
   verdictFlat: '留出樣本幾乎沒有變化。增加步數或樣本種類可能有幫助。',
   recipeHint: '配方的全部數值。箭頭可恢復預設值。',
   recipeResetAll: '全部恢復',
+  recipeWasReset: '已恢復預設數值',
   recipeReset: '恢復為 {value}',
   recipeDefault: '預設：{value}',
   recipeChanged: '已改 {count} 項',
