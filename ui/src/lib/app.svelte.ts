@@ -65,6 +65,8 @@ export class App {
   /** Called before the place or the character changes, so that nothing typed is lost. */
   beforeLeave: (() => Promise<void>) | null = null;
   #noticeId = 0;
+  #areHeld = false;
+  #fading: Record<number, ReturnType<typeof setTimeout>> = {};
 
   constructor(readonly client: Client) {
     const kept = localStorage.getItem('theme');
@@ -175,7 +177,10 @@ export class App {
   }
 
   dismiss(id: number): void {
+    clearTimeout(this.#fading[id]);
+    delete this.#fading[id];
     this.notices = this.notices.filter((n) => n.id !== id);
+    this.holdNotices(false); // the button that held them is gone
   }
 
   /** Runs `work`; shows what went wrong. True when it went well. */
@@ -191,8 +196,26 @@ export class App {
 
   #add(notice: Omit<Notice, 'id'>): void {
     const id = ++this.#noticeId;
-    this.notices = [...this.notices.slice(-3), { ...notice, id }];
-    if (!notice.isError) setTimeout(() => this.dismiss(id), NOTICE_MS);
+    // What fails again and again is said once.
+    const others = this.notices.filter((n) => !(n.isError && notice.isError && n.text === notice.text));
+    this.notices = [...others.slice(-3), { ...notice, id }];
+    if (!this.#areHeld) this.#fade(id);
+  }
+
+  /** Lets a notice go in a while. Errors stay until they are closed. */
+  #fade(id: number): void {
+    if (this.notices.some((n) => n.id === id && !n.isError)) {
+      this.#fading[id] = setTimeout(() => this.dismiss(id), NOTICE_MS);
+    }
+  }
+
+  /** Notices stay while somebody reads them or reaches for their buttons. */
+  holdNotices(areHeld: boolean): void {
+    if (areHeld === this.#areHeld) return;
+    this.#areHeld = areHeld;
+    Object.values(this.#fading).forEach((timer) => clearTimeout(timer));
+    this.#fading = {};
+    if (!areHeld) for (const { id } of this.notices) this.#fade(id);
   }
 }
 

@@ -1,4 +1,4 @@
-import { beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { App } from './app.svelte';
 import type { Client } from './ipc/client';
 
@@ -31,4 +31,44 @@ it('leaves folding to a place that does it itself', () => {
   app.toggleInspector();
   expect(inspector).toHaveBeenCalledOnce();
   expect(app.isInspectorOpen).toBe(false);
+});
+
+describe('notices', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+  const texts = (app: App) => app.notices.map((n) => n.text);
+
+  it('go by themselves, but not while somebody reads them', () => {
+    const app = opened();
+    app.tell('Deleted', async () => undefined);
+    vi.advanceTimersByTime(7000);
+    app.holdNotices(true);
+    app.tell('Saved');
+    vi.advanceTimersByTime(60_000);
+    expect(texts(app)).toEqual(['Deleted', 'Saved']);
+    app.holdNotices(false);
+    vi.advanceTimersByTime(7000);
+    expect(texts(app)).toEqual(['Deleted', 'Saved']);
+    vi.advanceTimersByTime(1000);
+    expect(texts(app)).toEqual([]);
+  });
+
+  it('fade again once the last one that was held is closed', () => {
+    const app = opened();
+    app.tell('Saved');
+    app.holdNotices(true);
+    app.dismiss(app.notices[0]?.id ?? 0);
+    app.tell('Next');
+    vi.advanceTimersByTime(8000);
+    expect(texts(app)).toEqual([]);
+  });
+
+  it('say the same failure once, and keep it until it is closed', () => {
+    const app = opened();
+    app.complain({ message: 'The disk is full' });
+    app.tell('Saved');
+    app.complain({ message: 'The disk is full' });
+    vi.advanceTimersByTime(60_000);
+    expect(texts(app)).toEqual(['The disk is full']);
+  });
 });
