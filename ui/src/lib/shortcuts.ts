@@ -23,7 +23,7 @@ export const shortcuts: Shortcut[] = [
   { name: 'palette', keys: 'Ctrl K', words: 'palette', match: ['k'] },
   { name: 'sheet', keys: '?', words: 'shortcuts', isPlain: true, match: ['?'] },
   { name: 'newChat', keys: 'Ctrl N', words: 'newChat', match: ['n'] },
-  { name: 'search', keys: 'Ctrl F', words: 'searchHere', match: ['f'] },
+  { name: 'search', keys: 'Ctrl F', words: 'search', match: ['f'] },
   { name: 'inspector', keys: 'Ctrl .', words: 'inspectorFold', match: ['.'] },
   { name: 'zoomIn', keys: 'Ctrl +', words: 'zoomIn', match: ['+', '='] },
   { name: 'zoomOut', keys: 'Ctrl −', words: 'zoomOut', match: ['-', '_'] },

@@ -25,7 +25,15 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
       ? [{ id: 'new-chat', title: t('newChat'), group: t('actions'), hint: 'Ctrl N', run: newChat }]
       : []),
     ...(search
-      ? [{ id: 'search', title: t('searchHere'), group: t('actions'), hint: 'Ctrl F', run: search }]
+      ? [
+          {
+            id: 'search',
+            title: app.place === 'chat' ? t('searchHere') : t('search'),
+            group: t('actions'),
+            hint: 'Ctrl F',
+            run: search,
+          },
+        ]
       : []),
     {
       id: 'new-character',
