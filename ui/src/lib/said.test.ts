@@ -4,7 +4,7 @@ import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
 import { adapterWords, droppedWords, metricWords } from './evaluate/words';
 import { profileWords, remarkWords } from '../components/training/measures';
-import { duration, setLanguage } from './messages/index.svelte';
+import { duration, guess, setLanguage } from './messages/index.svelte';
 
 afterEach(() => setLanguage('en'));
 
@@ -61,6 +61,7 @@ describe('what the studio says', () => {
 
   it('is said so for how long it takes', () => {
     expect([42, 7 * 60, 3900].map(duration)).toEqual(['42 s', '7 min', '1 h 05 min']);
+    expect([0.2, 7.4, 130].map(guess)).toEqual(['1 min', '7 min', '2 h 10 min']);
     setLanguage('zh-Hans');
     expect([42, 7 * 60, 3900].map(duration)).toEqual(['42 秒', '7 分钟', '1 小时 05 分钟']);
   });

@@ -157,7 +157,7 @@ export const en = {
   learn: 'learn',
   keptBack: 'kept back',
   planCost:
-    '{steps} {steps:step|steps} · about {minutes} min on this computer · about {memory} GB of memory and {disk} GB of disk',
+    '{steps} {steps:step|steps} · about {time} on this computer · about {memory} GB of memory and {disk} GB of disk',
   teachButton: 'Teach {name}',
   steps: 'Steps',
   stepsHint: 'More steps learn more, and in the end copy.',
@@ -624,8 +624,7 @@ export const en = {
   evaluateUntaught: 'Nobody of them has been taught: only the base is measured.',
   evaluateSft: 'Stage 1',
   evaluateGrpo: 'Stage 2',
-  evaluateCost:
-    '{items} {items:item|items} · about {minutes} min on this computer · about {memory} GB of memory',
+  evaluateCost: '{items} {items:item|items} · about {time} on this computer · about {memory} GB of memory',
   evaluateStart: 'Start measuring',
   evaluateStopping: 'Stopping after this item…',
   evaluateStopped: 'Stopped; it can go on where it was',
@@ -689,7 +688,7 @@ export const en = {
   refineDrafted: 'Some are drafted from looks and expressions: look through them below.',
   refineSteps:
     '{epochs} {epochs:epoch|epochs}, each of {groups} {groups:group|groups} of {pictures} {pictures:picture|pictures}',
-  refineCost: 'Perhaps {minutes} min on this computer while it is quiet, and {memory} GB of memory.',
+  refineCost: 'Perhaps {time} on this computer while it is quiet, and {memory} GB of memory.',
   refineGuess: 'Both are guesses, not measured; the time left is measured once the second epoch is done.',
   refineProfile: 'Profile',
   refineRewards: 'Rewards',

@@ -64,6 +64,12 @@ export function duration(seconds: number): string {
   return t('hours', { hours: Math.floor(minutes / 60), minutes: String(minutes % 60).padStart(2, '0') });
 }
 
+/** A guess in minutes, in short words: no seconds, which nobody can guess. */
+export function guess(minutes: number): string {
+  const whole = Math.max(1, Math.round(minutes));
+  return whole === 1 ? t('minutes', { minutes: 1 }) : duration(whole * 60);
+}
+
 /** A moment, in milliseconds since 1970, as the language writes it. */
 export function dateTime(ms: number): string {
   const style = { dateStyle: 'medium', timeStyle: 'short' } as const;
