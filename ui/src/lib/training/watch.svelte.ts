@@ -16,8 +16,9 @@ export function isActive(run: RunSummary): boolean {
 }
 
 export class RunWatch {
-  runs = $state<RunSummary[]>([]);
-  shown = $state<RunDetail | null>(null);
+  // Replaced whole, once a second: no proxies around thousands of points.
+  runs = $state.raw<RunSummary[]>([]);
+  shown = $state.raw<RunDetail | null>(null);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
