@@ -1,6 +1,7 @@
 /** What is shown where: place, chosen character, notices, theme. */
 import { getContext, setContext } from 'svelte';
 import { errorWords } from './errors';
+import { mendFocus } from './focus';
 import type { ApiError } from './ipc/bindings/ApiError';
 import type { AppStatus } from './ipc/bindings/AppStatus';
 import type { ChatSummary } from './ipc/bindings/ChatSummary';
@@ -136,6 +137,7 @@ export class App {
   async go(place: Place, characterId: string | null = this.characterId): Promise<void> {
     if (this.beforeLeave) await this.beforeLeave();
     this.characterId = characterId;
+    if (place !== this.place) void mendFocus(); // the button that led here may be gone
     this.place = place;
     if (characterId) localStorage.setItem('character', characterId);
     if (place !== 'welcome') localStorage.setItem('place', place);

@@ -24,6 +24,22 @@ it('remembers for each place whether its details are unfolded', () => {
   expect(shown).toEqual(['teach']);
 });
 
+it('gives the focus to the view when what led there is gone', async () => {
+  document.body.innerHTML =
+    '<button id="rail"></button><main id="main" tabindex="-1"><button></button></main>';
+  const app = opened();
+  const main = document.getElementById('main');
+  main?.querySelector('button')?.focus();
+  main?.replaceChildren();
+  await app.go('teach');
+  await Promise.resolve();
+  expect(document.activeElement).toBe(main);
+  document.getElementById('rail')?.focus();
+  await app.go('chat');
+  await Promise.resolve();
+  expect(document.activeElement?.id).toBe('rail');
+});
+
 it('leaves folding to a place that does it itself', () => {
   const app = opened();
   const inspector = vi.fn();

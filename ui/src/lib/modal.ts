@@ -1,18 +1,12 @@
 /** Attachments of dialogs. */
-import { tick } from 'svelte';
+import { mendFocus } from './focus';
 
 /** Opens a dialog over everything. When it is gone, the focus is back where it was. */
 export function modal(dialog: HTMLDialogElement): () => void {
   const opener = document.activeElement;
   dialog.showModal();
-  return () => {
-    // A dialog that is taken off the page does not give the focus back as one that is closed does.
-    void tick().then(() => {
-      if (document.activeElement !== document.body) return;
-      if (opener instanceof HTMLElement && opener.isConnected) opener.focus({ preventScroll: true });
-      else document.getElementById('main')?.focus({ preventScroll: true });
-    });
-  };
+  // A dialog that is taken off the page does not give the focus back as one that is closed does.
+  return () => void mendFocus(opener);
 }
 
 /** Lets a click beside a dialog close it: for those that hold nothing to lose. */
