@@ -24,6 +24,8 @@ export class DrawingJob {
   /** Hears of every finished picture, and once more with null when the job has ended. */
   onPicture: (item: GalleryItem | null) => void = () => {};
 
+  #begin: ((on: OnDrawingEvent) => Promise<string>) | null = null;
+
   constructor(readonly client: Client) {}
 
   get isBusy(): boolean {
@@ -39,6 +41,7 @@ export class DrawingJob {
   async start(begin: (on: OnDrawingEvent) => Promise<string>): Promise<void> {
     if (this.isBusy) return;
     this.id = 'starting';
+    this.#begin = begin;
     this.error = this.progress = this.preview = this.phase = null;
     this.numDrawn = 0;
     try {
@@ -49,6 +52,15 @@ export class DrawingJob {
       this.id = null;
       throw error;
     }
+  }
+
+  /** Whether the failed job can be asked for as it was: nothing of it was drawn. */
+  get canRetry(): boolean {
+    return this.error !== null && this.numDrawn === 0;
+  }
+
+  async retry(): Promise<void> {
+    if (this.#begin) await this.start(this.#begin);
   }
 
   async stop(): Promise<void> {

@@ -151,6 +151,20 @@ describe('a drawing job', () => {
     expect(job.isBusy).toBe(false);
     expect(job.error?.message).toBe('stumbled');
   });
+
+  it('is asked for again as it was, unless a part of it was drawn', async () => {
+    const job = new DrawingJob({} as Client);
+    const error = { code: 'internal', cause: null, values: {}, message: 'stumbled', hint: '' } as const;
+    const begin = vi.fn(() => Promise.resolve('job'));
+    await job.start(begin);
+    job.receive({ type: 'failed', error });
+    expect(job.canRetry).toBe(true);
+    await job.retry();
+    expect([begin.mock.calls.length, job.error, job.isBusy]).toEqual([2, null, true]);
+    job.receive({ type: 'picture', item: {} as GalleryItem, index: 0, count: 2 });
+    job.receive({ type: 'failed', error });
+    expect(job.canRetry).toBe(false);
+  });
 });
 
 describe('pictures to learn from', () => {
