@@ -125,9 +125,17 @@ async fn no_view_keeps_anyone_out() {
         checked.window.click(&format!("#tab-{tab}")).await;
         checked.check(tab).await;
     }
+    checked.window.click(&by("inspector-toggle")).await;
+    checked.window.find(&by("inspector")).await;
+    checked.check("versions with details").await;
+    checked.window.click(&by("inspector-toggle")).await;
     checked.window.click(&by("nav-teach")).await;
     checked.window.find(&format!("{} figure", by("reward-chart"))).await;
     checked.check("teach").await;
+    checked.window.click(&by("inspector-toggle")).await;
+    checked.window.find(&by("inspector")).await;
+    checked.check("teach with details").await;
+    checked.window.click(&by("inspector-toggle")).await;
     for part in ["teach-expert", "refine-prompts", "refine-expert"] {
         checked.window.click(&by(part)).await;
     }
