@@ -48,7 +48,7 @@ pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCause, ErrorCode};
 pub use evaluation::evaluate;
-pub use training::{RunEvents, work};
+pub use training::{RunEvents, products, work};
 
 /// Where things are.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use troupe_character::{Character, checks, samples};
 use troupe_jobs::{Request, RunFolder, State, Status};
+use troupe_nn::precision::Products;
 use troupe_train::{
     estimate::{estimate, recipe_samples},
     events::{Control, Outcome, TrainEvent},
@@ -657,6 +658,18 @@ fn findings(character: &Character) -> Vec<FindingItem> {
         values: check.values,
     };
     checks::check(character).into_iter().map(item).collect()
+}
+
+/// How exact the products of the run in `dir` are to be: stage 1 says it in its recipe. Stage 2 compares
+/// a policy with itself and needs more than bf16 holds.
+///
+/// # Errors
+/// When there is no run.
+pub fn products(dir: &Path) -> ApiResult<Products> {
+    Ok(match run_file(&RunFolder::open(dir)?)?.job {
+        Job::Sft(job) => job.recipe.products,
+        Job::Grpo(_) => Products::Split,
+    })
 }
 
 /// Works on the run in `dir` until it ends, pauses or fails: events and state go to its folder,

@@ -124,7 +124,7 @@ fn refine(
 
 /// Works on a run until it ends.
 fn work(run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
-    Products::Split.choose();
+    troupe_api::products(run)?.choose();
     let interrupts = interrupts()?;
     if !output.json {
         output.note(&format!("run folder: {}", run.display()));
@@ -254,8 +254,9 @@ pub(crate) fn worker(
     open: impl FnOnce() -> Result<Studio>,
 ) -> Result<ExitCode> {
     let run: PathBuf = run.to_path_buf();
-    Products::Split.choose();
-    let worked = troupe_api::work(&run, &mut |_| Control::Continue)
+    let worked = troupe_api::products(&run)
+        .map(Products::choose)
+        .and_then(|()| troupe_api::work(&run, &mut |_| Control::Continue))
         .inspect_err(|error| output.note(&format!("training failed: {error}")));
     // The next in the queue begins even when no window is open, and whatever became of this one.
     let next = open().and_then(|studio| Ok(studio.start_next_run()?));

@@ -1,10 +1,13 @@
 //! How exact large products of f32 are.
 
+use serde::{Deserialize, Serialize};
+
 use crate::tiles;
 
 /// How large products of f32 are computed. Weights, sums and everything between products are f32
 /// in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Products {
     /// In f32: a term's relative error is below 2⁻²⁴.
     Exact,

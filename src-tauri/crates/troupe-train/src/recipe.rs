@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use troupe_character::samples::{SampleKind, SampleOptions};
 use troupe_model::config::ModelConfig;
+use troupe_nn::precision::Products;
 
 use crate::error::{TrainError, TrainResult};
 
@@ -21,11 +22,11 @@ pub enum Mode {
     Full,
 }
 
-/// How the language model's weights that are not trained are held; their products, activations,
-/// gradients, all that is trained, and the optimiser's moments are in f32 in every case.
+/// How the language model's weights that are not trained are held; activations, gradients, all that is
+/// trained, and the optimiser's moments are in f32 in every case.
 ///
-/// Mixed precision on a processor saves memory, not time: products of half floats are no faster there.
-/// A base that is published in bf16 loses nothing. What files store quantised stays so.
+/// On a processor this saves memory, not time, which [`SftRecipe::products`] does. A base that is
+/// published in bf16 loses nothing. What files store quantised stays so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FrozenPrecision {
@@ -80,6 +81,10 @@ pub struct SftRecipe {
     pub mode: Mode,
     /// How those that do not change are held.
     pub precision: FrozenPrecision,
+    /// How exact large products are where the processor has instructions for bf16; exact elsewhere.
+    /// The process that works on a run chooses them before it begins
+    /// ([`Products::choose`]); what is taught here in a library call is not affected.
+    pub products: Products,
     /// Optimiser steps.
     pub num_steps: usize,
     /// Steps of linear warm-up.
@@ -152,6 +157,7 @@ impl Default for SftRecipe {
         Self {
             mode: Mode::Generation,
             precision: FrozenPrecision::F32,
+            products: Products::Bf16,
             num_steps: 280,
             warmup_steps: 20,
             final_lr_share: 0.05,
@@ -397,11 +403,13 @@ mod tests {
             .set("gen_learning_rate = 1")?
             .set("mode=lora")?
             .set("precision=bf16")?
+            .set("products=split")?
             .set("repeats.role_play=3")?
             .set("kinds=[\"role_play\", \"picture_description\"]")?;
         assert_eq!((recipe.lora.rank, recipe.mode), (8, Mode::Lora));
         assert_eq!(recipe.gen_learning_rate, 1.);
         assert_eq!(recipe.precision, FrozenPrecision::Bf16);
+        assert_eq!(recipe.products, Products::Split);
         assert_eq!(recipe.repeats[&SampleKind::RolePlay], 3);
         assert_eq!(recipe.kinds, [SampleKind::RolePlay, SampleKind::PictureDescription]);
         for bad in [
@@ -412,6 +420,7 @@ mod tests {
             "text_every",
             "a.b=1",
             "precision=f8",
+            "products=f8",
         ] {
             assert!(SftRecipe::default().set(bad).is_err(), "{bad}");
         }
