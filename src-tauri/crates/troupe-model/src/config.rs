@@ -181,6 +181,10 @@ pub struct ModelConfig {
     /// more; none in the reference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deep_connector_layers: Vec<usize>,
+    /// Ours: width of the adapters that act on a picture and behind one
+    /// ([`SightAdapters`](crate::vit::SightAdapters)); 0 is none, as in the reference.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sight_width: usize,
     /// Interpolated position ids; unsupported, the reference leaves it off.
     #[serde(default)]
     pub interpolate_pos: bool,
@@ -429,6 +433,10 @@ impl ModelConfig {
             "must not be 0".into(),
         )
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Whether layers ascend, each once, and are of the first `num`.

@@ -19,6 +19,8 @@ pub struct Context {
     rope: u32,
     len: usize,
     len_und: usize,
+    /// Whether a picture was read through the vision tower.
+    has_seen: bool,
 }
 
 impl Context {
@@ -67,6 +69,7 @@ impl Context {
     pub(crate) fn truncate_text(&mut self, len: usize) {
         self.cache.truncate(len);
         (self.len, self.len_und, self.rope) = (len, len, len as u32);
+        self.has_seen = false;
     }
 
     /// The cached keys and values.
@@ -105,7 +108,7 @@ impl Reader<'_> {
     pub fn read_text(&self, context: &mut Context, ids: &[u32]) -> Result<()> {
         let block = self.text_block(context, ids.len());
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), ..Hidden::default() };
+        let hidden = self.text(context, ids)?;
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         Ok(())
@@ -164,13 +167,19 @@ impl Reader<'_> {
 
     fn run_text(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
         let layout = Layout::new(vec![self.text_block(context, ids.len())], &[context.past()]);
-        let hidden = Hidden { und: Some(self.network.embed_text(ids)?), ..Hidden::default() };
+        let hidden = self.text(context, ids)?;
         let out = self.network.forward(hidden, &layout, Kv::Append(&mut context.cache))?;
         self.advance(context, ids.len(), 0, ids.len() as u32);
         match out.und {
             Some(hidden) => Ok(hidden),
             None => bail!("a text block without tokens"),
         }
+    }
+
+    /// Rows of text tokens that are read in `context`.
+    fn text(&self, context: &Context, ids: &[u32]) -> Result<Hidden> {
+        let sight = if context.has_seen { self.network.sight(None) } else { None };
+        Ok(Hidden { und: Some(self.network.embed_text(ids)?), sight, ..Hidden::default() })
     }
 
     fn text_block(&self, context: &Context, num_und: usize) -> Block {
@@ -202,9 +211,11 @@ impl Reader<'_> {
             prefix: None,
         };
         let layout = Layout::new(vec![block], &[context.past()]);
-        let hidden = Hidden { und: Some(und), deep, ..Hidden::default() };
+        let sight = self.network.sight(None);
+        let hidden = Hidden { und: Some(und), deep, sight, ..Hidden::default() };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, 0, 1);
+        context.has_seen = true;
         Ok(())
     }
 
@@ -225,7 +236,8 @@ impl Reader<'_> {
         };
         let layout = Layout::new(vec![block], &[context.past()]);
         let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
-        let hidden = Hidden { und, latent, ..Hidden::default() };
+        let sight = if context.has_seen { self.network.sight(None) } else { None };
+        let hidden = Hidden { und, latent, sight, ..Hidden::default() };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, num_gen, 1);
         Ok(())
@@ -257,7 +269,9 @@ impl Reader<'_> {
         let caches: Vec<&KvCache> = queries.iter().map(|q| &q.context.cache).collect();
         let layout = Layout::new(blocks, &past);
         let latent = Some(self.network.embed_latents(&inputs)?);
-        let hidden = Hidden { und: markers, latent, ..Hidden::default() };
+        let sees = queries.iter().flat_map(|q| std::iter::repeat_n(q.context.has_seen, num_und));
+        let sight = self.network.sight_where(&sees.collect::<Vec<bool>>())?;
+        let hidden = Hidden { und: markers, latent, sight, ..Hidden::default() };
         let hidden = self.network.forward(hidden, &layout, Kv::Read(&caches))?;
         let Some(latent) = hidden.latent else { bail!("a flow query without latents") };
         let velocities = self.network.velocities(&latent, &inputs)?;

@@ -12,7 +12,7 @@ use crate::{
     memory::{MemoryPlan, Planner, Purpose, Workload},
     runtime::{ModelFiles, Precision, is_language_linear},
     unified::Network,
-    weights::{Weights, is_network},
+    weights::{SIGHT_PREFIX, Weights, is_network},
 };
 
 /// Parameters of each part.
@@ -83,7 +83,7 @@ fn part_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> PartSizes {
             sizes.generation += count;
         } else if name.starts_with("language_model.") {
             sizes.understanding += count;
-        } else if name.starts_with("vit_model.") || name.starts_with("connector.") {
+        } else if ["vit_model.", "connector.", SIGHT_PREFIX].iter().any(|p| name.starts_with(p)) {
             sizes.vision += count;
         } else if !name.starts_with("encoder.") && !name.starts_with("decoder.") {
             sizes.heads += count;

@@ -13,7 +13,11 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use troupe_nn::{fused, linear::Linear, rope::rope_tables};
 
-use crate::{config::LlmConfig, layout::Layout, vit::DeepRows};
+use crate::{
+    config::LlmConfig,
+    layout::Layout,
+    vit::{DeepRows, Sight},
+};
 
 mod recompute;
 
@@ -189,16 +193,30 @@ pub struct Hidden {
     pub latent: Option<Tensor>,
     /// What joins the understanding tokens before a layer, each (u, h); not used up by the layers.
     pub deep: DeepRows,
+    /// What acts on understanding tokens of a picture or behind one; none where there is no picture.
+    pub sight: Option<Sight>,
 }
 
 impl Hidden {
     /// Lets what is meant for `layer` join the understanding tokens.
     fn join_deep(&mut self, layer: usize) -> Result<()> {
-        let deep = self.deep.iter().find(|(at, _)| *at == layer);
-        if let (Some(und), Some((_, rows))) = (&self.und, deep) {
-            self.und = Some((und + rows)?);
+        if let Some(und) = &self.und
+            && let Some(update) = self.joining(layer, und)?
+        {
+            self.und = Some((und + update)?);
         }
         Ok(())
+    }
+
+    /// What joins the understanding tokens `und` (u, h) before `layer`, (u, h).
+    fn joining(&self, layer: usize, und: &Tensor) -> Result<Option<Tensor>> {
+        let deep = self.deep.iter().find(|(at, _)| *at == layer).map(|(_, rows)| rows);
+        let sight = self.sight.as_ref().map(|sight| sight.update(layer, und)).transpose()?;
+        match (deep, sight) {
+            (Some(deep), Some(sight)) => Ok(Some((deep + sight)?)),
+            (Some(deep), None) => Ok(Some(deep.clone())),
+            (None, sight) => Ok(sight),
+        }
     }
 }
 

@@ -2,18 +2,20 @@
 //!
 //! Source: BAGEL (arXiv:2505.14683), `modeling/bagel/bagel.py`, `modeling_utils.py`.
 //! Checkpoint prefixes: `language_model`, `vit_model`, `connector`, `vit_pos_embed`,
-//! `latent_pos_embed`, `time_embedder`, `vae2llm`, `llm2vae`.
+//! `latent_pos_embed`, `time_embedder`, `vae2llm`, `llm2vae`; ours: `sight`.
 //! Shapes: g = latents, h = model width, D = numbers in a latent token.
+
+use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use troupe_nn::linear::Linear;
 
 use crate::{
-    config::{ModelConfig, Prediction},
+    config::{LlmConfig, ModelConfig, Prediction},
     layout::Layout,
     llm::{Hidden, Kv, LinearVisitor, MotLm, Recompute, TensorVisitor, load_linear},
-    vit::{Connector, DeepRows, VisionTower, patchify_picture, sincos_table},
+    vit::{Connector, DeepRows, Sight, SightAdapters, VisionTower, patchify_picture, sincos_table},
 };
 
 /// Sinusoidal features of a time: as many cosines as sines.
@@ -133,6 +135,7 @@ pub struct Network {
     lm: MotLm,
     vision: Option<Vision>,
     drawing: Option<Drawing>,
+    sight: Option<Arc<SightAdapters>>,
     cfg: ModelConfig,
     dtype: DType,
     device: Device,
@@ -170,6 +173,13 @@ impl Network {
     ) -> Result<Self> {
         let h = cfg.llm_config.hidden_size;
         let vision = if cfg.visual_und { Some(Vision::load(cfg, vision)?) } else { None };
+        let sight = if vision.is_some() && cfg.sight_width > 0 {
+            let LlmConfig { num_hidden_layers, rms_norm_eps, .. } = cfg.llm_config;
+            let (width, vb) = (cfg.sight_width, vb.pp("sight"));
+            Some(SightAdapters::load(num_hidden_layers, h, width, rms_norm_eps, &vb)?)
+        } else {
+            None
+        };
         let drawing = if cfg.visual_gen {
             Some(Drawing {
                 time_embedder: TimeEmbedder::load(h, &vb.pp("time_embedder"))?,
@@ -184,6 +194,7 @@ impl Network {
             lm: MotLm::load(&cfg.llm_config, cfg.visual_gen, &vb.pp("language_model"), prepare)?,
             vision,
             drawing,
+            sight: sight.map(Arc::new),
             cfg: cfg.clone(),
             dtype: vb.dtype(),
             device: vb.device().clone(),
@@ -286,6 +297,25 @@ impl Network {
     /// Where pictures are looked at.
     pub fn vision_device(&self) -> &Device {
         self.vision.as_ref().map_or(&self.device, |vision| vision.positions.device())
+    }
+
+    /// What acts on understanding tokens of a picture or behind one, all of them where there is no
+    /// `mask` (u, 1); none for a base without such adapters.
+    pub fn sight(&self, mask: Option<Tensor>) -> Option<Sight> {
+        self.sight.clone().map(|adapters| Sight { adapters, mask })
+    }
+
+    /// As [`sight`](Self::sight), for tokens of which `sees` tells one by one.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn sight_where(&self, sees: &[bool]) -> Result<Option<Sight>> {
+        if self.sight.is_none() || !sees.contains(&true) {
+            return Ok(None);
+        }
+        let mask: Vec<f32> = sees.iter().map(|sees| f32::from(u8::from(*sees))).collect();
+        let mask = Tensor::new(mask, &self.device)?.unsqueeze(1)?.to_dtype(self.dtype)?;
+        Ok(self.sight(Some(mask)))
     }
 
     /// Output of the vision tower for a normalised picture (3, H, W), (n, vision width).

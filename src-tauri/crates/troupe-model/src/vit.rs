@@ -4,6 +4,8 @@
 //! Checkpoint prefixes: `vit_model.vision_model`, `connector`.
 //! Shapes: n = patches, p = patch side, w = tower width, f = MLP width, h = model width.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
@@ -207,6 +209,79 @@ impl Connector {
         let hidden = fused::gelu_tanh(&self.fc1.forward(features)?)?;
         let deep = |(layer, linear): &(usize, Linear)| Ok((*layer, linear.forward(&hidden)?));
         Ok((self.fc2.forward(&hidden)?, self.deep.iter().map(deep).collect::<Result<_>>()?))
+    }
+}
+
+/// Bottlenecks in the language model's residual stream, one before every layer, for the tokens of a
+/// picture and those behind one in the same context.
+///
+/// Ours: what a small frozen language model lacks is less the picture than the habit of comparing it
+/// with a question. Adapters (arXiv:1902.00751, sec. 2.1) that only act where there is something to see
+/// leave text without a picture exactly as it was. Checkpoint prefix: `sight`.
+#[derive(Debug)]
+pub struct SightAdapters {
+    layers: Vec<SightAdapter>,
+    eps: f64,
+}
+
+#[derive(Debug)]
+struct SightAdapter {
+    norm: Tensor, // (h)
+    down: Linear, // (r, h)
+    up: Linear,   // (h, r); 0 at first
+}
+
+impl SightAdapters {
+    /// Reads `{layer}.norm`, `{layer}.down` and `{layer}.up` of `num` layers of model width `h`
+    /// and bottleneck `r` under `vb`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn load(num: usize, h: usize, r: usize, eps: f64, vb: &VarBuilder) -> Result<Self> {
+        let layer = |index: usize| {
+            let vb = vb.pp(index);
+            Ok(SightAdapter {
+                norm: vb.pp("norm").get(h, "weight")?,
+                down: load_linear(&vb.pp("down"), h, r, false)?,
+                up: load_linear(&vb.pp("up"), r, h, false)?,
+            })
+        };
+        Ok(Self { layers: (0..num).map(layer).collect::<Result<_>>()?, eps })
+    }
+
+    /// What joins `xs` (u, h) before `layer`, (u, h).
+    ///
+    /// # Errors
+    /// When there is no such layer, or the width differs.
+    pub fn update(&self, layer: usize, xs: &Tensor) -> Result<Tensor> {
+        let Some(adapter) = self.layers.get(layer) else {
+            bail!("there are {} sight adapters, none before layer {layer}", self.layers.len())
+        };
+        let normed = fused::rms_norm(&xs.contiguous()?, &adapter.norm, self.eps)?;
+        adapter.up.forward(&adapter.down.forward(&normed)?.silu()?)
+    }
+}
+
+/// Sight adapters at work on a row of understanding tokens.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// The adapters.
+    pub adapters: Arc<SightAdapters>,
+    /// 1 for tokens of a picture or behind one and 0 for others, (u, 1); all are when absent.
+    pub mask: Option<Tensor>,
+}
+
+impl Sight {
+    /// What joins `xs` (u, h) before `layer`, (u, h).
+    ///
+    /// # Errors
+    /// As [`SightAdapters::update`].
+    pub fn update(&self, layer: usize, xs: &Tensor) -> Result<Tensor> {
+        let update = self.adapters.update(layer, xs)?;
+        match &self.mask {
+            Some(mask) => update.broadcast_mul(mask),
+            None => Ok(update),
+        }
     }
 }
 

@@ -360,13 +360,16 @@ pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(max.is_finite())
 }
 
+/// Prefix of the sight adapters' tensors ([`SightAdapters`](crate::vit::SightAdapters)).
+pub const SIGHT_PREFIX: &str = "sight.";
+
 /// Standard deviation of fresh weight matrices, as in Qwen2's `initializer_range`.
 const INITIAL_STD: f64 = 0.02;
 
 /// Initial values: norms 1, biases and output projections 0, everything else N(0, 0.02²).
 ///
-/// Zero output projections make a fresh expert, and what a connector adds to later layers, start as the identity (as in adaLN-Zero, DiT,
-/// arXiv:2212.09748, sec. 3.2).
+/// Zero output projections make a fresh expert, and what connector and sight adapters add to later
+/// layers, start as the identity (as in adaLN-Zero, DiT, arXiv:2212.09748, sec. 3.2).
 fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result<Tensor> {
     let is_norm = name.contains("norm");
     if name.ends_with(".bias") {
@@ -375,9 +378,9 @@ fn fresh_tensor(shape: &Shape, name: &str, seed: u64, device: &Device) -> Result
     if is_norm {
         return Tensor::ones(shape, DType::F32, device);
     }
-    let zero =
+    let is_output =
         ["o_proj", "down_proj", "llm2vae", "connector.deep"].iter().any(|part| name.contains(part));
-    if zero {
+    if is_output || (name.starts_with(SIGHT_PREFIX) && name.contains(".up.")) {
         return Tensor::zeros(shape, DType::F32, device);
     }
     let step = u64::from_le_bytes(first_bytes(blake3::hash(name.as_bytes()).as_bytes())) >> 32;

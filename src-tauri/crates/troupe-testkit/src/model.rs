@@ -62,6 +62,7 @@ fn config() -> Value {
         "max_latent_size": 4,
         "vit_max_num_patch_per_side": 2,
         "deep_connector_layers": [1],
+        "sight_width": 8,
         "latent_markers": false,
         "picture_size": 32,
         "square_pictures": true,

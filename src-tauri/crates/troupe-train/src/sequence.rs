@@ -154,6 +154,8 @@ struct Packed {
     /// What joins them before later layers, with the first row of each.
     deep: Vec<(usize, DeepRows)>,
     num_und: usize,
+    /// Blocks that are pictures for the vision tower.
+    pictures: Vec<usize>,
     latents: Vec<LatentRow>,
     num_gen: usize,
     position_ids: Vec<u32>,
@@ -372,6 +374,7 @@ pub fn picture_questions_answers(
     let hidden = Hidden {
         und: Some(Tensor::cat(&packed.und, 0)?),
         deep: packed.deep_rows()?,
+        sight: network.sight_where(&packed.seeing())?,
         ..Hidden::default()
     };
     let layout = Layout::new(packed.blocks, &[]);
@@ -466,6 +469,7 @@ impl Packed {
                 let (und, deep) = seen.between(&start, &end)?;
                 self.position_ids.extend(std::iter::repeat_n(rope, und.dim(0)?));
                 self.deep.push((self.num_und, deep));
+                self.pictures.push(self.blocks.len());
                 self.push(sample, BlockMode::Full, und, rope)?;
                 Ok(1)
             }
@@ -501,6 +505,19 @@ impl Packed {
             Ok((*layer, Tensor::cat(&parts, 0)?))
         };
         first.iter().enumerate().map(layer).collect()
+    }
+
+    /// For every understanding token, whether it is of a picture or behind one in its sample.
+    fn seeing(&self) -> Vec<bool> {
+        let (mut blocks, mut rows) = (Vec::<bool>::new(), Vec::new());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let before = index.checked_sub(1).filter(|at| self.blocks[*at].sample == block.sample);
+            let sees = self.pictures.contains(&index)
+                || before.or(block.prefix).is_some_and(|at| blocks[at]);
+            blocks.push(sees);
+            rows.extend(std::iter::repeat_n(sees, block.num_und));
+        }
+        rows
     }
 
     fn add_text_loss(&mut self, ids: &[u32], loss_from: Option<usize>) {
@@ -577,7 +594,8 @@ impl Packed {
             })
             .collect();
         let latent = if inputs.is_empty() { None } else { Some(network.embed_latents(&inputs)?) };
-        let hidden = Hidden { und: cat(&self.und)?, latent, deep: self.deep_rows()? };
+        let sight = network.sight_where(&self.seeing())?;
+        let hidden = Hidden { und: cat(&self.und)?, latent, deep: self.deep_rows()?, sight };
         let layout = Layout::new(self.blocks, &[]);
         let hidden = network.forward(hidden, &layout, Kv::None)?;
         let ce = match hidden.und {

@@ -29,7 +29,7 @@ use troupe_model::{
     },
     tokens::TextTokenizer,
     unified::{LatentInput, Network},
-    weights::hash_files,
+    weights::{SIGHT_PREFIX, hash_files},
 };
 use troupe_nn::{
     adamw::{AdamW, AdamWConfig, Ema},
@@ -121,8 +121,12 @@ pub(crate) fn takes_lora(module: &str, mode: Mode) -> bool {
     module.contains(".layers.") && (mode == Mode::Lora || !module.contains("_moe_gen"))
 }
 
+/// Seed of fresh sight adapters.
+const SIGHT_SEED: u64 = 1;
+
 /// Loads a base for training: what `trainable` names as variables, everything in f32. Linear layers of
-/// the language model that the files store quantised and that are not trained stay quantised.
+/// the language model that the files store quantised and that are not trained stay quantised. Sight
+/// adapters that the files lack begin with no effect.
 ///
 /// # Errors
 /// When the base cannot be loaded.
@@ -156,7 +160,9 @@ pub fn load_mixed(
     config.visual_und &= has_tower(&source);
     let trainable = Arc::new(trainable);
     let (trained, left) = (trainable.clone(), trainable.clone());
-    let source = source.trainable(move |name| trained(name));
+    let source = source
+        .fresh(SIGHT_SEED, |name| name.starts_with(SIGHT_PREFIX))
+        .trainable(move |name| trained(name));
     let weights = Arc::new(source.leave_blocks(move |n| is_language_linear(n) && !left(n)));
     let builder = weights.builder(DType::F32, &device);
     let mut is_quantised = false;

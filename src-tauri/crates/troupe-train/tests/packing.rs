@@ -5,8 +5,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{Device, Tensor, Var};
-use troupe_model::{llm::Recompute, runtime::Model};
-use troupe_nn::noise::{Noise, Stream};
+use troupe_model::{context::Context, llm::Recompute, runtime::Model};
+use troupe_nn::{
+    fused,
+    noise::{Noise, Stream},
+};
 use troupe_train::{
     sequence::{
         FlowTarget, SequenceBlock, SequenceLoss, VisionInput, sequence_loss,
@@ -124,16 +127,25 @@ fn a_shared_start_changes_neither_losses_nor_gradients() {
 
 #[test]
 fn a_picture_joins_deeper_layers_and_leaves_text_alone() {
+    check_what_acts_on_pictures("connector.deep.1.weight");
+}
+
+#[test]
+fn sight_adapters_act_behind_a_picture_and_leave_text_alone() {
+    check_what_acts_on_pictures("sight.1.up.weight");
+}
+
+fn check_what_acts_on_pictures(name: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (mut model, vars) = base(dir.path());
     let special = model.tokenizer().special();
     let samples = samples(&model);
-    let deep = &vars["connector.deep.1.weight"];
+    let acting = &vars[name];
     let run = |model: &Model| sequence_loss(model.network(), special, &samples).unwrap();
     let gradient = |loss: &SequenceLoss, recompute: Option<&Recompute>| {
         let mut grads = loss.ce.as_ref().unwrap().mean_all().unwrap().backward().unwrap();
         recompute.iter().for_each(|recompute| recompute.collect(&mut grads).unwrap());
-        grads.get(deep).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        grads.get(acting).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     let plain = run(&model);
     let wanted = gradient(&plain, None);
@@ -144,12 +156,39 @@ fn a_picture_joins_deeper_layers_and_leaves_text_alone() {
     assert!(worst(&ce(&plain), &ce(&recomputed)) < 2e-5);
     assert!(worst(&wanted, &gradient(&recomputed, Some(&recompute))) < 2e-5);
     model.network_mut().set_recompute(None);
-    deep.set(&deep.zeros_like().unwrap()).unwrap();
+    acting.set(&acting.zeros_like().unwrap()).unwrap();
     let (with, without) = (ce(&plain), ce(&run(&model)));
     // Losses of the only sample with a picture stand behind those of two texts.
     let (texts, seen) = (12 + 3, 12 + 3 + 4);
     assert!(worst(&with[texts..seen], &without[texts..seen]) > 1e-2);
     assert_eq!((&with[..texts], &with[seen..]), (&without[..texts], &without[seen..]));
+}
+
+#[test]
+fn a_picture_in_a_context_costs_what_it_costs_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, _) = base(dir.path());
+    let side = model.config().picture_size;
+    let pixels = noise(4, (3 * side, side)).reshape((3, side, side)).unwrap();
+    let (question, answer) = (text(70, 8, false), text(80, 6, true));
+    let ids = |block: &SequenceBlock| match block {
+        SequenceBlock::Text { ids, .. } => ids.clone(),
+        _ => Vec::new(),
+    };
+    let (asked, answered) = (ids(&question), ids(&answer));
+    let picture = SequenceBlock::Vision(VisionInput::Pixels(pixels.clone()));
+    let samples = [vec![picture, question, answer]];
+    let special = model.tokenizer().special();
+    let packed = sequence_loss(model.network(), special, &samples).unwrap();
+    let reader = model.reader();
+    let mut context = Context::new();
+    reader.read_picture(&mut context, &pixels).unwrap();
+    reader.read_text(&mut context, &asked).unwrap();
+    let logits = reader.read_text_with_logits(&mut context, &answered).unwrap();
+    let labels = &answered[2..];
+    let logits = logits.narrow(0, 1, labels.len()).unwrap().contiguous().unwrap();
+    let losses = fused::cross_entropy(&logits, labels).unwrap();
+    assert!(worst(&values(packed.ce.as_ref()), &values(Some(&losses))) < 2e-5);
 }
 
 #[test]

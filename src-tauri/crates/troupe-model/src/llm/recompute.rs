@@ -156,7 +156,9 @@ impl MotLm {
             if num_und == 0 && layer.latent.is_none() {
                 continue;
             }
-            if let Some((_, joining)) = hidden.deep.iter().find(|(at, _)| *at == i) {
+            if num_und > 0
+                && let Some(joining) = hidden.joining(i, &rows.narrow(0, 0, num_und)?)?
+            {
                 rows = (rows + joining.pad_with_zeros(0, 0, num_gen)?)?;
             }
             let mask = if layer.latent.is_some() { layout.mask_all() } else { layout.mask_und() };

@@ -1,7 +1,8 @@
 //! The connector from the vision tower to the understanding expert, from questions about pictures.
 //!
-//! The tower and the understanding expert stay as they are; the connector begins with the words that the
-//! stage before it has taught. On mini that and layers in the middle of the language model
+//! The tower and the understanding expert stay as they are; the connector, and what acts in the language
+//! model behind a picture ([`SightAdapters`](troupe_model::vit::SightAdapters)), learn. The connector
+//! begins with the words that the stage before it has taught. On mini that and layers in the middle of the language model
 //! ([`Connector`](troupe_model::vit::Connector)) brought the loss of held-out answers to 1.33 after 1600
 //! pictures, where a fresh connector at the input alone, beside fixed positions, stood at 1.81 after
 //! 1500.
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use troupe_model::{
     runtime::{LoadOptions, Model, ModelFiles, Precision, has_tower},
     tokens::TextRole,
+    weights::SIGHT_PREFIX,
 };
 use troupe_nn::noise::{Noise, Stream};
 
@@ -164,7 +166,8 @@ pub fn run(job: &ConnectorJob, watch: Watcher) -> TrainResult<Outcome> {
     watch(RunPhase::LoadingBase.into());
     let settings = &job.settings;
     check_tower(&settings.model_dir)?;
-    let (model, vars) = load_trainable(&settings.model_dir, is_connecting)?;
+    let learns = |name: &str| is_connecting(name) || name.starts_with(SIGHT_PREFIX);
+    let (model, vars) = load_trainable(&settings.model_dir, learns)?;
     let size = model.config().picture_size as u32;
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let asked = read_questions(&settings.data_dir, pictures.len())?;

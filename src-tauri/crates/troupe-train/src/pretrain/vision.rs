@@ -38,6 +38,7 @@ use troupe_model::{
     runtime::ModelFiles,
     scorer::{BIAS_TENSOR, DualEncoder, SCALE_TENSOR, SCORER_PREFIX},
     vit::Connector,
+    weights::SIGHT_PREFIX,
 };
 
 use super::{
@@ -263,7 +264,13 @@ pub fn run(job: &VisionJob, watch: Watcher) -> TrainResult<Outcome> {
     let mut trainer = Trainer::new(settings, vars, pictures.len(), rate)?;
     let mut stage = Vision { job, encoder, connecting, words, pictures, asked, held };
     let outcome = trainer.train(&mut stage, watch)?;
-    write_half(&trainer.averages()?, &settings.run_dir.join(VISION_FILE))?;
+    let mut tensors = trainer.averages()?;
+    let before = settings.model_dir.join(VISION_FILE);
+    if job.goes_on && before.exists() {
+        let kept = candle_core::safetensors::load(&before, &Device::Cpu)?;
+        tensors.extend(kept.into_iter().filter(|(name, _)| name.starts_with(SIGHT_PREFIX)));
+    }
+    write_half(&tensors, &settings.run_dir.join(VISION_FILE))?;
     watch(TrainEvent::Ended { outcome });
     Ok(outcome)
 }
@@ -522,8 +529,8 @@ mod tests {
     #[test]
     fn a_statement_is_true_of_every_picture_that_it_fits() -> Result<()> {
         let asked = |hair: &str| Asked {
-            questions: Vec::new(),
             statements: [("hair".to_owned(), hair.to_owned())].into(),
+            ..Asked::default()
         };
         let all = [asked("red"), asked("blue"), asked("red")];
         let all: Vec<&Asked> = all.iter().collect();
@@ -538,8 +545,8 @@ mod tests {
     #[test]
     fn a_statement_competes_with_the_values_of_its_attribute() -> Result<()> {
         let asked = |facts: &[(&str, &str)]| Asked {
-            questions: Vec::new(),
             statements: facts.iter().map(|(a, s)| ((*a).to_owned(), (*s).to_owned())).collect(),
+            ..Asked::default()
         };
         let all =
             [asked(&[("hair", "red"), ("hat", "none")]), asked(&[("hair", "blue")]), asked(&[])];

@@ -174,7 +174,7 @@ mod tests {
 
     fn asked(facts: &[(&str, &str)]) -> Asked {
         let stated = |(about, text): &(&str, &str)| ((*about).to_owned(), (*text).to_owned());
-        Asked { questions: Vec::new(), statements: facts.iter().map(stated).collect() }
+        Asked { statements: facts.iter().map(stated).collect(), ..Asked::default() }
     }
 
     fn scratch() -> (tempfile::TempDir, DualEncoder) {
