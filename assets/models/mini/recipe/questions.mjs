@@ -13,6 +13,23 @@ const HATS = ['hat', 'hijab', 'turban', 'winterHat1', 'cap', 'beanie'];
 const BALD = ['bald', 'mrClean', 'shavedHead', 'sides'];
 const GLASSES = ['glasses', 'sunglasses', 'prescription01', 'prescription02', 'round', 'square', 'wayfarers', 'variant01', 'variant02', 'variant03'];
 
+/** Expressions whose eyes and mouth are alike, from whatever style, and cuts of hair of one shape; the first that fits counts. */
+const GROUPS = {
+  expression: [
+    ['winking', /wink|smirk/], ['hearts', /hearts|starstruck/], ['tongue', /tongue/], ['smiling', /smil|laugh|content|shy|cool/], ['crying or sad', /sad|cry|frown|worried|nervous/],
+    ['angry', /angry/], ['surprised', /surprised|shock/], ['closed eyes', /sleep/], ['confused', /confused|dizzy/], ['serious', /serious|suspicious|bored/],
+  ],
+  hair: [
+    ['covered', /hat|hijab|turban|cap$|beanie/], ['bald or cropped', /bald|shaved head|buzz|cropped|few strands/], ['tied', /bun|pigtails|puffs|braids|dreadlocks/], ['spiky or raised', /mohawk|spiky|quiff|high top/],
+    ['curly', /curly|afro|frizzy/], ['chin-length', /bob|chin-length|bowl|fringe|bangs/], ['long', /long|shoulder-length|mullet/], ['short', /short|side|undercut|fade|pixie|shaggy/],
+  ],
+};
+/** The groups of what `facts` say, where they say it. */
+const groups = (facts) => Object.fromEntries(Object.entries(GROUPS).flatMap(([about, list]) => {
+  const found = facts[about] && list.find(([, words]) => words.test(facts[about]));
+  return found ? [[about, found[0]]] : [];
+}));
+
 /** Groups of objects, in words. */
 const KINDS = {
   'Smileys & Emotion': 'a face or a feeling', 'People & Body': 'a person or a hand', 'Animals & Nature': 'an animal or a plant', 'Food & Drink': 'food or drink',
@@ -155,5 +172,5 @@ export function questions(random, facts, styleName, names, commoner = { glasses:
     ...shuffled(open).slice(0, 1).map(([about, value]) => choice(random, about, value, style, names)),
     description(random, facts),
   ];
-  return { questions: asked, statements };
+  return { questions: asked, statements, groups: groups(facts) };
 }

@@ -74,6 +74,10 @@ pub(crate) enum PretrainStage {
         /// Noise draws per caption; more of them share the reading of the caption.
         #[arg(long, default_value_t = PretrainJob::default().draws)]
         draws: usize,
+        /// How many times the loss counts again where `details.u8` of the pictures marks what small words
+        /// decide, such as expressions.
+        #[arg(long, default_value_t = PretrainJob::default().detail_weight, value_name = "WEIGHT")]
+        details: f64,
         /// With --measure: captions that are drawn and read.
         #[arg(long, default_value_t = 200)]
         prompts: usize,
@@ -188,13 +192,12 @@ impl PretrainStage {
                 let job = ConnectorJob { settings, pictures, questions, held_pictures };
                 pretrain::connector::run(&job, watch)
             }
-            Self::Generation { common, captions, draws, .. } => {
+            Self::Generation { common, captions, draws, details, .. } => {
                 let job = PretrainJob::default();
                 let settings = common.settings(model, job.settings.clone());
-                pretrain::run(
-                    &PretrainJob { settings, captions: *captions, draws: *draws, ..job },
-                    watch,
-                )
+                let (captions, draws, detail_weight) = (*captions, *draws, *details);
+                let job = PretrainJob { settings, captions, draws, detail_weight, ..job };
+                pretrain::run(&job, watch)
             }
         }
     }
@@ -275,7 +278,7 @@ fn few_shot(arguments: &FewShotArguments, model: &Path, output: &Output) -> Resu
         identities: arguments.identities,
         draws: arguments.draws,
     };
-    Products::Split.choose();
+    job.recipe.products.choose();
     let (interrupts, bar) = (interrupts()?, output.progress(0));
     let measured = pretrain::few_shot::measure(
         &job,

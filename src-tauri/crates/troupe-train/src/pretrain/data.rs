@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::{RgbImage, imageops::flip_horizontal};
+use image::{Rgb, RgbImage, imageops::flip_horizontal};
 use serde::{Deserialize, de::DeserializeOwned};
 use troupe_nn::noise::{Noise, Stream};
 
@@ -74,6 +74,9 @@ pub struct Asked {
     /// A true sentence per attribute.
     #[serde(default)]
     pub statements: BTreeMap<String, String>,
+    /// By attribute, the group of values alike to which this picture's belongs.
+    #[serde(default)]
+    pub groups: BTreeMap<String, String>,
 }
 
 pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
@@ -183,9 +186,64 @@ impl PictureSet {
     }
 }
 
+/// File with the details of a picture set, which not every set holds.
+const DETAILS_FILE: &str = "details.u8";
+/// Cells of details in a row of a picture.
+const DETAIL_CELLS: u32 = 32;
+
+/// How much of each cell of a picture small words of its caption decide, such as its expression: what
+/// is little of a picture and much of what is seen.
+#[derive(Debug)]
+pub struct Details {
+    cells: Vec<u8>,
+    size: u32,
+}
+
+impl Details {
+    /// Opens the details of a set of `len` pictures of `size` × `size` in `dir`.
+    ///
+    /// # Errors
+    /// When the file is missing or of another length.
+    pub fn open(dir: &Path, len: usize, size: u32) -> TrainResult<Self> {
+        let path = dir.join(DETAILS_FILE);
+        let cells = fs::read(&path).map_err(io(&path))?;
+        let wanted = len * (DETAIL_CELLS * DETAIL_CELLS) as usize;
+        if cells.len() != wanted {
+            let reason = format!("it holds {} bytes; {len} pictures need {wanted}", cells.len());
+            return Err(TrainError::Malformed { what: "the file of details", reason, path });
+        }
+        Ok(Self { cells, size })
+    }
+
+    /// The details of a picture as a grey picture of its size, white where there is nothing else.
+    pub fn picture(&self, index: usize) -> RgbImage {
+        let num = (DETAIL_CELLS * DETAIL_CELLS) as usize;
+        let cells = &self.cells[index * num..(index + 1) * num];
+        RgbImage::from_fn(self.size, self.size, |x, y| {
+            let place = |at: u32| at * DETAIL_CELLS / self.size;
+            Rgb([cells[(place(y) * DETAIL_CELLS + place(x)) as usize]; 3])
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn details_cover_their_cells_and_notice_a_short_file() -> TrainResult<()> {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let mut cells = vec![0; 2 * 32 * 32];
+        cells[32 * 32 + 33] = 200;
+        fs::write(dir.path().join(DETAILS_FILE), &cells).expect("writable");
+        let details = Details::open(dir.path(), 2, 64)?;
+        assert!(details.picture(0).as_raw().iter().all(|v| *v == 0));
+        let second = details.picture(1);
+        let is_marked = |x, y| second.get_pixel(x, y).0 == [200; 3];
+        assert!(is_marked(2, 2) && is_marked(3, 3) && !is_marked(4, 2) && !is_marked(2, 1));
+        assert!(Details::open(dir.path(), 3, 64).is_err());
+        Ok(())
+    }
 
     #[test]
     fn a_picture_set_reads_back_and_notices_a_short_file() -> TrainResult<()> {

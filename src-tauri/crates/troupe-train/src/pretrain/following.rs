@@ -56,6 +56,15 @@ pub struct Reading {
     pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
+impl Reading {
+    fn add(&mut self, wanted: &str, read: &str, read_rendered: &str) {
+        self.drawn.add(read == wanted);
+        self.rendered.add(read_rendered == wanted);
+        let of_wanted = self.confusion.entry(wanted.to_owned()).or_default();
+        *of_wanted.entry(read.to_owned()).or_default() += 1;
+    }
+}
+
 /// How drawings follow their captions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -161,22 +170,40 @@ fn read(
     {
         let values = in_drawn.values;
         let mut reading = Reading { num_values: values.len(), ..Reading::default() };
+        let groups = groups_of(asked, &about);
+        let num_groups = groups.values().collect::<BTreeSet<_>>().len();
+        let mut grouped = Reading { num_values: num_groups, ..Reading::default() };
         for (index, asked) in asked.iter().enumerate() {
             let Some(wanted) = asked.statements.get(&about) else { continue };
             if values.len() < 2 || !asks_for(&captions[index], wanted) {
                 continue;
             }
             let read = &values[in_drawn.places[index]];
-            reading.drawn.add(read == wanted);
-            reading.rendered.add(values[in_rendered.places[index]] == *wanted);
-            let of_wanted = reading.confusion.entry(wanted.clone()).or_default();
-            *of_wanted.entry(read.clone()).or_default() += 1;
+            let read_rendered = &values[in_rendered.places[index]];
+            reading.add(wanted, read, read_rendered);
+            let group = |value: &String| groups.get(value.as_str()).copied();
+            if let (Some(wanted), Some(read), Some(read_rendered)) =
+                (group(wanted), group(read), group(read_rendered))
+            {
+                grouped.add(wanted, read, read_rendered);
+            }
+        }
+        if grouped.drawn.asked > 0 {
+            measured.attributes.insert(format!("{about}, by group"), grouped);
         }
         if reading.drawn.asked > 0 {
             measured.attributes.insert(about, reading);
         }
     }
     Ok(measured)
+}
+
+/// The group of each statement of an attribute that has groups.
+fn groups_of<'a>(asked: &'a [Asked], about: &str) -> BTreeMap<&'a str, &'a str> {
+    let both = |asked: &'a Asked| {
+        Some((asked.statements.get(about)?.as_str(), asked.groups.get(about)?.as_str()))
+    };
+    asked.iter().filter_map(both).collect()
 }
 
 fn write_report(
@@ -236,6 +263,23 @@ mod tests {
         for statement in ["a person with red hair", "a person smiling", "a portrait of a person"] {
             assert!(!asks_for(caption, statement), "{statement}");
         }
+    }
+
+    #[test]
+    fn values_alike_are_one_group() {
+        let asked = |value: &str, group: Option<&str>| Asked {
+            statements: [("expression".to_owned(), value.to_owned())].into(),
+            groups: group
+                .map(|group| ("expression".to_owned(), group.to_owned()))
+                .into_iter()
+                .collect(),
+            ..Asked::default()
+        };
+        let all =
+            [asked("laughing", Some("glad")), asked("smiling", Some("glad")), asked("odd", None)];
+        let groups = groups_of(&all, "expression");
+        assert_eq!(groups, [("laughing", "glad"), ("smiling", "glad")].into());
+        assert!(groups_of(&all, "hair").is_empty());
     }
 
     #[test]

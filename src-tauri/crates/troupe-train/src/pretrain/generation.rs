@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use troupe_model::{
+    config::CodecKind,
     context::{Context, FlowQuery},
     runtime::{DrawRequest, FlowSampling, Model},
     tokens::TextRole,
@@ -19,14 +20,14 @@ use troupe_model::{
 use troupe_nn::noise::{Noise, Stream};
 
 use super::{
-    data::PictureSet,
+    data::{Details, PictureSet},
     following::save_sheet,
     run::{RunSettings, Stage, StepLoss, Trainer, write_half},
     vision::VISION_FILE,
 };
 use crate::{
     data::Deck,
-    error::TrainResult,
+    error::{TrainError, TrainResult},
     events::{Outcome, RunPhase, SampleOutput, TrainEvent, Watcher},
     recipe::TimeDraw,
     sft::{SAMPLES, is_generation, load_trainable},
@@ -46,6 +47,8 @@ pub struct PretrainJob {
     pub condition_dropout: f64,
     /// How times are drawn.
     pub time: TimeDraw,
+    /// How many times the loss counts again where [`Details`] are; 0 needs none. Pixel codec only.
+    pub detail_weight: f64,
 }
 
 impl Default for PretrainJob {
@@ -56,6 +59,7 @@ impl Default for PretrainJob {
             draws: 2,
             condition_dropout: 0.1,
             time: TimeDraw { mean: 0.8, std: 1. },
+            detail_weight: 0.,
         }
     }
 }
@@ -76,6 +80,7 @@ struct Generation<'a> {
     model: Model,
     pictures: PictureSet,
     held: PictureSet,
+    details: Option<Details>,
 }
 
 /// Runs or resumes pretraining. Events go to `watch`, whose answers steer the run.
@@ -89,8 +94,20 @@ pub fn run(job: &PretrainJob, watch: Watcher) -> TrainResult<Outcome> {
     let size = model.config().picture_size as u32;
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let held = PictureSet::open(&settings.held_dir, size)?;
+    let details = if job.detail_weight > 0. {
+        if model.config().codec != CodecKind::Pixel {
+            return Err(TrainError::NoData(
+                "details are places in a picture, and this base learns from latents of an \
+                 autoencoder; leave the weight of details at 0"
+                    .into(),
+            ));
+        }
+        Some(Details::open(&settings.data_dir, pictures.len(), size)?)
+    } else {
+        None
+    };
     let mut trainer = Trainer::new(settings, vars, pictures.len(), |_| 1.)?;
-    let mut stage = Generation { job, model, pictures, held };
+    let mut stage = Generation { job, model, pictures, held, details };
     let outcome = trainer.train(&mut stage, watch)?;
     export(settings, &trainer)?;
     watch(TrainEvent::Ended { outcome });
@@ -120,11 +137,12 @@ impl Stage for Generation<'_> {
         let contexts = read_captions(&self.model, &captions)?;
         let mut items = Vec::new();
         for (index, context) in chosen.into_iter().zip(contexts) {
-            items.push((latents(&self.model, &self.pictures.picture(index)?)?, context));
+            let weights = self.weights(index)?;
+            items.push((latents(&self.model, &self.pictures.picture(index)?)?, context, weights));
         }
         let empty = Context::new();
         let mut noised = Vec::new();
-        for (slot, (latents, context)) in items.iter().enumerate() {
+        for (slot, (latents, context, weights)) in items.iter().enumerate() {
             for draw in 0..job.draws {
                 let key = ((step * job.captions + slot) * job.draws + draw) as u64;
                 let logit = Noise::new(seed, Stream::TrainingTimes, key).normal();
@@ -132,7 +150,8 @@ impl Stage for Generation<'_> {
                 let noise = Noise::new(seed, Stream::TrainingNoise, key);
                 let dropped = Noise::new(seed, Stream::Dropout, key).uniform();
                 let context = if dropped < job.condition_dropout { &empty } else { context };
-                noised.push(Noised::new(latents, context, time, noise)?);
+                let made = Noised::new(latents, context, time, noise)?;
+                noised.push(Noised { weights: weights.clone(), ..made });
             }
         }
         Ok(StepLoss { loss: flow_loss(&self.model, &noised)?, is_text: false })
@@ -172,6 +191,17 @@ impl Stage for Generation<'_> {
     }
 }
 
+impl Generation<'_> {
+    /// Weights of the loss by latent token and channel: 1, and more where details are.
+    fn weights(&self, index: usize) -> TrainResult<Option<Tensor>> {
+        let Some(details) = &self.details else { return Ok(None) };
+        let (marks, ..) = latents(&self.model, &details.picture(index))?;
+        // The pixel codec holds black as -1 and white as 1.
+        let half = self.job.detail_weight / 2.;
+        Ok(Some(marks.affine(half, 1. + half)?))
+    }
+}
+
 /// Latent tokens with their rows and columns.
 type Latents = (Tensor, usize, usize);
 
@@ -196,6 +226,8 @@ fn read_captions(model: &Model, captions: &[&str]) -> TrainResult<Vec<Context>> 
 struct Noised<'a> {
     tokens: Tensor,
     velocity: Tensor,
+    /// Weights of the loss, of the shape of `tokens`; all 1 when absent.
+    weights: Option<Tensor>,
     time: f64,
     rows: usize,
     columns: usize,
@@ -213,7 +245,7 @@ impl<'a> Noised<'a> {
         let noise = noise.normal_tensor(clean.shape(), clean.device())?;
         let tokens = (clean.affine(1. - time, 0.)? + noise.affine(time, 0.)?)?;
         let velocity = (noise - clean)?;
-        Ok(Self { tokens, velocity, time, rows: *rows, columns: *columns, context })
+        Ok(Self { tokens, velocity, weights: None, time, rows: *rows, columns: *columns, context })
     }
 }
 
@@ -232,5 +264,11 @@ fn flow_loss(model: &Model, noised: &[Noised]) -> TrainResult<Tensor> {
         .collect();
     let got = Tensor::cat(&model.reader().velocities(&queries)?, 0)?;
     let wanted: Vec<&Tensor> = noised.iter().map(|n| &n.velocity).collect();
-    Ok((got - Tensor::cat(&wanted, 0)?)?.sqr()?.mean_all()?)
+    let error = (got - Tensor::cat(&wanted, 0)?)?.sqr()?;
+    let weights: Option<Vec<&Tensor>> = noised.iter().map(|n| n.weights.as_ref()).collect();
+    let error = match weights {
+        Some(weights) => (error * Tensor::cat(&weights, 0)?)?,
+        None => error,
+    };
+    Ok(error.mean_all()?)
 }
