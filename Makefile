@@ -14,7 +14,7 @@ TROUPE := target/release/troupe
 help:
 	@echo 'make run           install what is missing, build, start the studio'
 	@echo 'make demo          teach a character and chat with it on the command line'
-	@echo 'make cast          teach the characters that ship with what they learned; takes an hour'
+	@echo 'make cast          teach the characters that ship with what they learned; takes half an hour or more'
 	@echo 'make test          everything that CI runs'
 	@echo 'make cli           build only the command line ($(TROUPE)); needs no WebKit'
 	@echo 'make test-kills    a hundred kills of a run; takes minutes, not part of make test'

@@ -10,6 +10,7 @@ use crate::{
     layout::{Block, BlockMode, Layout, PastKeys},
     llm::{Hidden, Kv, KvCache},
     unified::{LatentInput, Network},
+    vit::Sight,
 };
 
 /// Cached keys and values, and the rotary position of the next block.
@@ -178,8 +179,13 @@ impl Reader<'_> {
 
     /// Rows of text tokens that are read in `context`.
     fn text(&self, context: &Context, ids: &[u32]) -> Result<Hidden> {
-        let sight = if context.has_seen { self.network.sight(None) } else { None };
-        Ok(Hidden { und: Some(self.network.embed_text(ids)?), sight, ..Hidden::default() })
+        let (und, sight) = (Some(self.network.embed_text(ids)?), self.sight_in(context));
+        Ok(Hidden { und, sight, ..Hidden::default() })
+    }
+
+    /// What acts on understanding tokens that are read in `context`.
+    fn sight_in(&self, context: &Context) -> Option<Sight> {
+        if context.has_seen { self.network.sight(None) } else { None }
     }
 
     fn text_block(&self, context: &Context, num_und: usize) -> Block {
@@ -236,7 +242,7 @@ impl Reader<'_> {
         };
         let layout = Layout::new(vec![block], &[context.past()]);
         let latent = Some(self.network.embed_latents(std::slice::from_ref(latents))?);
-        let sight = if context.has_seen { self.network.sight(None) } else { None };
+        let sight = self.sight_in(context);
         let hidden = Hidden { und, latent, sight, ..Hidden::default() };
         self.network.lm().read(hidden, &layout, &mut context.cache)?;
         self.advance(context, num_und, num_gen, 1);

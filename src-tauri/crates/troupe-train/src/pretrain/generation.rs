@@ -94,12 +94,18 @@ pub fn run(job: &PretrainJob, watch: Watcher) -> TrainResult<Outcome> {
     let size = model.config().picture_size as u32;
     let pictures = PictureSet::open(&settings.data_dir, size)?;
     let held = PictureSet::open(&settings.held_dir, size)?;
+    let bad_weight = |reason: &str| TrainError::Recipe {
+        what: format!("the weight {} of details", job.detail_weight),
+        reason: reason.into(),
+    };
+    if !job.detail_weight.is_finite() || job.detail_weight < 0. {
+        return Err(bad_weight("it is a number from 0 on; 0 weighs all alike"));
+    }
     let details = if job.detail_weight > 0. {
         if model.config().codec != CodecKind::Pixel {
-            return Err(TrainError::NoData(
+            return Err(bad_weight(
                 "details are places in a picture, and this base learns from latents of an \
-                 autoencoder; leave the weight of details at 0"
-                    .into(),
+                 autoencoder; leave it at 0",
             ));
         }
         Some(Details::open(&settings.data_dir, pictures.len(), size)?)
@@ -195,11 +201,15 @@ impl Generation<'_> {
     /// Weights of the loss by latent token and channel: 1, and more where details are.
     fn weights(&self, index: usize) -> TrainResult<Option<Tensor>> {
         let Some(details) = &self.details else { return Ok(None) };
-        let (marks, ..) = latents(&self.model, &details.picture(index))?;
-        // The pixel codec holds black as -1 and white as 1.
-        let half = self.job.detail_weight / 2.;
-        Ok(Some(marks.affine(half, 1. + half)?))
+        let marks = details.picture(index);
+        Ok(Some(detail_weights(&self.model, &marks, self.job.detail_weight)?))
     }
+}
+
+/// Weights by latent token and channel: 1 where `marks` is black, `1 + weight` where it is white.
+fn detail_weights(model: &Model, marks: &RgbImage, weight: f64) -> TrainResult<Tensor> {
+    let (marks, ..) = latents(model, marks)?; // the pixel codec holds black as -1 and white as 1
+    Ok(marks.affine(weight / 2., 1. + weight / 2.)?)
 }
 
 /// Latent tokens with their rows and columns.
@@ -271,4 +281,42 @@ fn flow_loss(model: &Model, noised: &[Noised]) -> TrainResult<Tensor> {
         None => error,
     };
     Ok(error.mean_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn errors_count_again_where_details_are() -> TrainResult<()> {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        troupe_testkit::write_tiny_model(dir.path());
+        let (model, _) = load_trainable(dir.path(), is_generation)?;
+        let side = model.config().picture_size as u32;
+        let picture = RgbImage::from_fn(side, side, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, 90]));
+        let clean = latents(&model, &picture)?;
+        let empty = Context::new();
+        let loss = |marks: Option<RgbImage>| -> TrainResult<f32> {
+            let noise = Noise::new(1, Stream::TrainingNoise, 0);
+            let weights = marks.map(|marks| detail_weights(&model, &marks, 6.)).transpose()?;
+            let noised = Noised { weights, ..Noised::new(&clean, &empty, 0.5, noise)? };
+            Ok(flow_loss(&model, &[noised])?.to_scalar()?)
+        };
+        let half =
+            |is_left: bool| {
+                RgbImage::from_fn(side, side, |x, _| {
+                    Rgb([255 * u8::from((x < side / 2) == is_left); 3])
+                })
+            };
+        let plain = loss(None)?;
+        let near = |got: f32, want: f32| (got / want - 1.).abs() < 1e-4;
+        assert!(near(loss(Some(RgbImage::new(side, side)))?, plain), "no details, no difference");
+        let white = RgbImage::from_pixel(side, side, Rgb([255; 3]));
+        assert!(near(loss(Some(white))?, 7. * plain), "details everywhere count six times more");
+        let (left, right) = (loss(Some(half(true)))?, loss(Some(half(false)))?);
+        assert!(left > plain && right > plain && near(left + right, 8. * plain));
+        Ok(())
+    }
 }
