@@ -1,14 +1,17 @@
 import { describe, expect, it, vi } from 'vitest';
 import { App } from '../app.svelte';
 import type { DrawingEvent } from '../ipc/bindings/DrawingEvent';
+import type { ExpressionSheetItem } from '../ipc/bindings/ExpressionSheetItem';
 import type { GalleryFilter } from '../ipc/bindings/GalleryFilter';
 import type { GalleryItem } from '../ipc/bindings/GalleryItem';
 import type { Client, OnDrawingEvent } from '../ipc/client';
+import { approveEach, unapproved } from './approve';
 import { GalleryBrowser, PAGE } from './browser.svelte';
 import { DrawingJob } from './drawing.svelte';
 import { layout, position } from './layout';
 import { carry } from './share';
 import { teachPictures } from './teach';
+import { pictureWords } from './words';
 
 function picture(n: number): GalleryItem {
   return { id: `p${n}`, isFavourite: false, rating: null, prompt: `picture ${n}` } as GalleryItem;
@@ -218,4 +221,55 @@ describe('a picture that is dragged', () => {
     move(0);
     expect(app.carried).toBeNull();
   });
+});
+
+describe('approving every expression', () => {
+  const face = (name: string, ...takes: [id: string, isApproved: boolean][]): ExpressionSheetItem => ({
+    name,
+    prompt: '',
+    pictures: takes.map(([id, isApproved]) => ({ id, isApproved }) as GalleryItem),
+  });
+  const sheet = [
+    face('calm', ['calm-2', false], ['calm-1', true]),
+    face('angry', ['angry-1', true]),
+    face('sad', ['sad-1', false]),
+    face('glad'),
+  ];
+
+  /** A fake that, as the studio does, keeps one approved picture of an expression. */
+  function approving(failing?: string) {
+    const approved = new Set(['calm-1', 'angry-1']);
+    const approvePicture = vi.fn<Client['approvePicture']>((id, isApproved) => {
+      if (id === failing) return Promise.reject(new Error('the disk is full'));
+      const name = id.split('-')[0];
+      for (const other of [...approved]) if (other.startsWith(`${name}-`)) approved.delete(other);
+      if (isApproved) approved.add(id);
+      return Promise.resolve(null);
+    });
+    return { client: { approvePicture }, approved };
+  }
+
+  it('takes the newest of each, and the undo brings back what was chosen before', async () => {
+    const { client, approved } = approving();
+    const choices = unapproved(sheet);
+    expect(choices.map(({ now }) => now)).toEqual(['calm-2', 'sad-1']);
+    const undo = await approveEach(client, choices);
+    expect([...approved].sort()).toEqual(['angry-1', 'calm-2', 'sad-1']);
+    await undo();
+    expect([...approved].sort()).toEqual(['angry-1', 'calm-1']);
+  });
+
+  it('is all or nothing', async () => {
+    const { client, approved } = approving('sad-1');
+    await expect(approveEach(client, unapproved(sheet))).rejects.toThrow('full');
+    expect([...approved].sort()).toEqual(['angry-1', 'calm-1']);
+  });
+});
+
+it('says of a drawn picture what its scene tells, not how it was asked for', () => {
+  const prompt =
+    'Character Description: long\n\nUser Input: Hi\n\nCharacter Response: Woof!\n\nPlease generate';
+  expect(pictureWords(prompt)).toBe('Woof!');
+  expect(pictureWords('Dot in the rain')).toBe('Dot in the rain');
+  expect([...pictureWords('é'.repeat(200))]).toHaveLength(91);
 });
