@@ -4,7 +4,8 @@ import { errorDetail, errorWords } from './errors';
 import type { ApiError } from './ipc/bindings/ApiError';
 import { adapterWords, droppedWords, metricWords } from './evaluate/words';
 import { profileWords, remarkWords } from '../components/training/measures';
-import { duration, guess, setLanguage } from './messages/index.svelte';
+import { duration, guess, setLanguage, size } from './messages/index.svelte';
+import { connectionWords } from './status';
 
 afterEach(() => setLanguage('en'));
 
@@ -64,6 +65,23 @@ describe('what the studio says', () => {
     expect([0.2, 7.4, 130].map(guess)).toEqual(['1 min', '7 min', '2 h 10 min']);
     setLanguage('zh-Hans');
     expect([42, 7 * 60, 3900].map(duration)).toEqual(['42 秒', '7 分钟', '1 小时 05 分钟']);
+  });
+
+  it('is said so for how much room it takes', () => {
+    expect([512, 3400, 12_300_000, 1_440_000_000].map(size)).toEqual([
+      '512 byte',
+      '3.4 kB',
+      '12 MB',
+      '1.4 GB',
+    ]);
+    setLanguage('zh-Hans');
+    expect(size(12_300_000)).toContain('12');
+  });
+
+  it('promises to be offline only where the system tells', () => {
+    expect(connectionWords(0)).toBe('Offline: no connection is open');
+    expect(connectionWords(2)).toBe('2 network connections are open');
+    expect(connectionWords(null)).not.toContain('Offline');
   });
 
   it('is said so for the profiles of stage 2', () => {

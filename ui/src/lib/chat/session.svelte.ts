@@ -150,9 +150,17 @@ export class ChatSession {
     await this.#show(await this.client.branchAt(messageId));
   }
 
-  async edit(messageId: string, text: string): Promise<void> {
-    this.#put(await this.client.editMessage(messageId, text));
-    this.treeVersion += 1;
+  /** Changes what a message says; the answer changes it back. */
+  async edit(messageId: string, text: string): Promise<() => Promise<void>> {
+    const before = this.message(messageId)?.text;
+    const put = async (wanted: string) => {
+      this.#put(await this.client.editMessage(messageId, wanted));
+      this.treeVersion += 1;
+    };
+    await put(text);
+    return async () => {
+      if (before !== undefined) await put(before);
+    };
   }
 
   async delete(messageId: string): Promise<void> {

@@ -58,6 +58,7 @@ function played(messages: MessageItem[] = []) {
     getMessages: vi.fn((ids: string[]) =>
       Promise.resolve(ids.map((id) => message(id, false, { text: `${id}!` }))),
     ),
+    editMessage: vi.fn((id: string, text: string) => Promise.resolve(message(id, false, { text }))),
     attachPicture: vi.fn(() => Promise.resolve('a.png')),
     attachDrawn: vi.fn(() => Promise.resolve('drawn.png')),
     attachedPicture: (name: string) => `shown/${name}`,
@@ -73,6 +74,17 @@ const texts = (session: ChatSession) => session.thread.map((id) => session.messa
 beforeEach(() => localStorage.clear());
 
 describe('a chat session', () => {
+  it('changes what a message says, and brings the old words back', async () => {
+    const { session, client } = played([message('r', false, { text: 'To the leaf.' })]);
+    const before = session.treeVersion;
+    const undo = await session.edit('r', 'To the well.');
+    expect(texts(session)).toEqual(['To the well.']);
+    expect(session.treeVersion).toBeGreaterThan(before);
+    await undo();
+    expect(texts(session)).toEqual(['To the leaf.']);
+    expect(client.editMessage).toHaveBeenLastCalledWith('r', 'To the leaf.');
+  });
+
   it('shows text as it comes and settles when the reply is whole', async () => {
     const { session, settled, emit } = played();
     await session.send('Hello?');

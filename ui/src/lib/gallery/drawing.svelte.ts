@@ -21,6 +21,8 @@ export class DrawingJob {
   preview = $state<string | null>(null);
   error = $state<ApiError | null>(null);
   numDrawn = $state(0);
+  /** What is being written for the next one; it stays while another place is shown. */
+  prompt = $state('');
   /** Hears of every finished picture, and once more with null when the job has ended. */
   onPicture: (item: GalleryItem | null) => void = () => {};
 

@@ -70,6 +70,19 @@ export function guess(minutes: number): string {
   return whole === 1 ? t('minutes', { minutes: 1 }) : duration(whole * 60);
 }
 
+/** A size in short words: `340 kB`, `12 MB`, `1.4 GB`. */
+export function size(bytes: number): string {
+  const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  const value = bytes / 1000 ** power;
+  const digits = value < 10 && power > 0 ? 1 : 0;
+  return new Intl.NumberFormat(state.language, {
+    style: 'unit',
+    unit: units[power] ?? 'byte',
+    maximumFractionDigits: digits,
+  }).format(value);
+}
+
 /** A moment, in milliseconds since 1970, as the language writes it. */
 export function dateTime(ms: number): string {
   const style = { dateStyle: 'medium', timeStyle: 'short' } as const;
