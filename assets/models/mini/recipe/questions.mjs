@@ -117,6 +117,9 @@ function description(random, facts) {
   return { about: 'description', kind: 'description', question: pick(random, DESCRIBED).replace('%n', name), answer: `${parts.join('')}.` };
 }
 
+/** Shares of pictures with the two kinds of questions that are long to read. */
+const CHOICES = 0.5; const DESCRIPTIONS = 0.35;
+
 const fill = (text, value) => text.replace('%v', value).replace('%a', article(value));
 const answer = (value) => `${capital(value)}.`;
 
@@ -129,12 +132,13 @@ function openQuestion(random, about, truth) {
   return { about, kind: 'open', question: pick(random, ASKED[about].open), answer: answer(truth) };
 }
 
+/** Of a value, the right one and a wrong one, in any order: only the picture tells which answer belongs to which. */
 function yesNo(random, about, truth, style, names) {
   const asked = pick(random, ASKED[about].test);
-  if (!asked.includes('%')) return { about, kind: 'yes-no', question: asked, answer: answer(truth) };
-  const yes = random() < 0.5;
-  const value = yes ? truth : wrong(random, about, truth, style, names);
-  return { about, kind: 'yes-no', question: fill(asked, value), answer: yes ? 'Yes.' : 'No.' };
+  const question = (value, said) => ({ about, kind: 'yes-no', question: fill(asked, value), answer: said });
+  if (!asked.includes('%')) return [question('', answer(truth))];
+  const both = [question(truth, 'Yes.'), question(wrong(random, about, truth, style, names), 'No.')];
+  return random() < 0.5 ? both : both.reverse();
 }
 
 function choice(random, about, truth, style, names) {
@@ -149,7 +153,7 @@ function choice(random, about, truth, style, names) {
 /**
  * Questions and statements about a picture with these `facts`; `names` are the subjects there are.
  *
- * A yes/no question about a value is asked with the right one as often as with a wrong one; of
+ * A yes/no question about a value is asked with the right one and with a wrong one; of
  * those without a value (glasses, beard, hat, person) the rarer answer is kept always and the
  * commoner one as often as `commoner` says, so that both answers come equally often.
  */
@@ -168,9 +172,9 @@ export function questions(random, facts, styleName, names, commoner = { glasses:
   });
   const asked = [
     ...open.slice(0, 3).map(([about, value]) => openQuestion(random, about, value)),
-    ...closed.slice(0, 4).map(([about, value]) => yesNo(random, about, value, style, names)),
-    ...shuffled(open).slice(0, 1).map(([about, value]) => choice(random, about, value, style, names)),
-    description(random, facts),
+    ...closed.slice(0, 4).flatMap(([about, value]) => yesNo(random, about, value, style, names)),
+    ...shuffled(open).slice(0, random() < CHOICES ? 1 : 0).map(([about, value]) => choice(random, about, value, style, names)),
+    ...(random() < DESCRIPTIONS ? [description(random, facts)] : []),
   ];
   return { questions: asked, statements, groups: groups(facts) };
 }

@@ -224,6 +224,25 @@ fn exchange(model: &Model, question: &Question) -> TrainResult<Vec<SequenceBlock
     Ok(vec![asked, SequenceBlock::Text { ids, loss_from: Some(from) }])
 }
 
+/// At most `num` of a picture's questions in random order; yes/no questions about one attribute, of
+/// which only the picture tells apart whose answer is yes, stay together.
+fn chosen<'a>(questions: &'a [Question], num: usize, mut noise: Noise) -> Vec<&'a Question> {
+    let mut order: Vec<usize> = (0..questions.len()).collect();
+    noise.shuffle(&mut order);
+    let place = |index: usize| {
+        let (question, is_yes_no) = (&questions[index], |kind| kind == QuestionKind::YesNo);
+        let is_partner = |other: &usize| {
+            let other = &questions[*other];
+            is_yes_no(question.kind) && is_yes_no(other.kind) && question.about == other.about
+        };
+        order.iter().position(|other| *other == index || is_partner(other))
+    };
+    let mut all: Vec<usize> = (0..questions.len()).collect();
+    all.sort_by_key(|index| place(*index));
+    all.truncate(num);
+    all.into_iter().map(|index| &questions[index]).collect()
+}
+
 impl Stage for Connecting<'_> {
     fn loss(&mut self, step: usize, deck: &mut Deck) -> TrainResult<StepLoss> {
         let (seed, batch) = (self.job.settings.seed, self.job.pictures);
@@ -232,9 +251,8 @@ impl Stage for Connecting<'_> {
             let Some(index) = deck.draw() else { continue };
             let key = (step * batch + slot) as u64;
             let picture = self.pictures.perhaps_mirrored(index, seed, key)?;
-            let mut questions: Vec<&Question> = self.asked[index].questions.iter().collect();
-            Noise::new(seed, Stream::Tokens, key).shuffle(&mut questions);
-            questions.truncate(self.job.questions);
+            let noise = Noise::new(seed, Stream::Tokens, key);
+            let questions = chosen(&self.asked[index].questions, self.job.questions, noise);
             let exchanges =
                 questions.iter().map(|q| exchange(&self.model, q)).collect::<TrainResult<_>>()?;
             items.push(PictureQuestions { picture: features(&self.model, &picture)?, exchanges });
@@ -303,4 +321,38 @@ fn measure_on(
     }
     measured.loss = sum / f64::from(tokens.max(1) as u32);
     Ok(measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yes_no_questions_about_an_attribute_stay_together() {
+        let question = |about: &str, kind, answer: &str| Question {
+            about: about.into(),
+            kind,
+            question: String::new(),
+            answer: answer.into(),
+        };
+        let (open, yes_no) = (QuestionKind::Open, QuestionKind::YesNo);
+        let all = [
+            question("hair", open, "Red."),
+            question("skin", yes_no, "No."),
+            question("hair", yes_no, "Yes."),
+            question("skin", yes_no, "Yes."),
+            question("hair", yes_no, "No."),
+        ];
+        let mut firsts = std::collections::BTreeSet::new();
+        for key in 0..20 {
+            let noise = Noise::new(1, Stream::Tokens, key);
+            let three = chosen(&all, 3, noise);
+            assert_eq!(three.len(), 3);
+            firsts.insert((three[0].about.clone(), three[0].kind));
+            let pair = if three[0].kind == open { &three[1..] } else { &three[..2] };
+            assert!(pair.iter().all(|q| q.about == pair[0].about && q.kind == yes_no));
+            assert_ne!(pair[0].answer, pair[1].answer);
+        }
+        assert_eq!(firsts.len(), 3, "each may come first");
+    }
 }
