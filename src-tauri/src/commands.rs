@@ -17,8 +17,8 @@ use troupe_api::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
         ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
         ExportOutcome, FindingItem, ImportOutcome, MessageItem, PictureItem, PromptReport,
-        Regenerate, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage, SentPrompt,
-        StartTraining, Started, TrainingPlan, TreePage,
+        Regenerate, RunDeletion, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage,
+        SentPrompt, StartTraining, Started, TrainingPlan, TreePage,
     },
 };
 
@@ -85,6 +85,9 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         pause_run,
         resume_run,
         stop_run,
+        run_deletion,
+        delete_run,
+        restore_run,
         list_runs,
         get_run,
         save_run_csv,
@@ -128,6 +131,9 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         evaluation::start_evaluation,
         evaluation::stop_evaluation,
         evaluation::resume_evaluation,
+        evaluation::evaluation_deletion,
+        evaluation::delete_evaluation,
+        evaluation::restore_evaluation,
         evaluation::list_evaluations,
         evaluation::get_evaluation,
         evaluation::save_evaluation,
@@ -499,6 +505,21 @@ fn resume_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
 #[tauri::command(async)]
 fn stop_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
     studio.stop_run(id)
+}
+
+#[tauri::command(async)]
+fn run_deletion(studio: Shared<'_>, id: &str) -> ApiResult<RunDeletion> {
+    studio.run_deletion(id)
+}
+
+#[tauri::command(async)]
+fn delete_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
+    studio.delete_run(id)
+}
+
+#[tauri::command(async)]
+fn restore_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
+    studio.restore_run(id)
 }
 
 #[tauri::command(async)]

@@ -5,6 +5,7 @@
 mod authoring;
 mod bad_input;
 mod chatting;
+mod deleting;
 mod evaluating;
 mod gallery;
 mod kills;

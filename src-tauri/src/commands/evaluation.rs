@@ -40,6 +40,22 @@ pub(super) fn resume_evaluation(studio: Shared<'_>, id: &str) -> ApiResult<Evalu
     studio.resume_evaluation(id)
 }
 
+/// Bytes that deleting an evaluation frees.
+#[tauri::command(async)]
+pub(super) fn evaluation_deletion(studio: Shared<'_>, id: &str) -> ApiResult<f64> {
+    studio.evaluation_deletion(id)
+}
+
+#[tauri::command(async)]
+pub(super) fn delete_evaluation(studio: Shared<'_>, id: &str) -> ApiResult<()> {
+    studio.delete_evaluation(id)
+}
+
+#[tauri::command(async)]
+pub(super) fn restore_evaluation(studio: Shared<'_>, id: &str) -> ApiResult<()> {
+    studio.restore_evaluation(id)
+}
+
 #[tauri::command(async)]
 pub(super) fn list_evaluations(studio: Shared<'_>) -> ApiResult<Vec<EvaluationSummary>> {
     studio.list_evaluations()

@@ -67,7 +67,7 @@ pub(crate) fn adapter_dirs(character_dir: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-fn adapter_item(dir: &Path) -> Option<AdapterItem> {
+pub(crate) fn adapter_item(dir: &Path) -> Option<AdapterItem> {
     let text = std::fs::read_to_string(dir.join(troupe_model::adapter::ADAPTER_CONFIG)).ok()?;
     let config: troupe_model::adapter::AdapterConfig = serde_json::from_str(&text).ok()?;
     let name = dir.file_name()?.to_string_lossy().into_owned();

@@ -105,6 +105,10 @@ pub enum ErrorCause {
     JudgeSilent,
     /// The run has ended for good.
     RunEnded,
+    /// The run or evaluation goes on, or has its turn.
+    StillOn,
+    /// A run of stage 2 that has not ended goes on from what this one taught.
+    RunNeeded,
     /// Another process works on the run.
     RunBusy,
     /// The run's folder cannot be read.

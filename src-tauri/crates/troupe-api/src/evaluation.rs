@@ -21,6 +21,7 @@ use troupe_model::runtime::ModelFiles;
 
 use crate::{
     Studio,
+    discard::require_ended,
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     memory, now_ms,
     room::Needs,
@@ -153,7 +154,7 @@ fn foreign(dir: &Path) -> Option<EvaluationSummary> {
 }
 
 impl Studio {
-    fn evaluations_dir(&self) -> PathBuf {
+    pub(crate) fn evaluations_dir(&self) -> PathBuf {
         self.home().join("evaluations")
     }
 
@@ -174,11 +175,34 @@ impl Studio {
         })
     }
 
+    /// Folder of an evaluation that nothing works on. Whether the command line still does is not
+    /// known; its report says that it has ended.
+    pub(crate) fn ended_evaluation_dir(&self, id: &str) -> ApiResult<PathBuf> {
+        let dir = self.evaluation_dir(id)?;
+        match RunFolder::open(&dir) {
+            Ok(run) => require_ended(&run)?,
+            Err(_) => {
+                self.evaluation_file(id, "report.html")?;
+            }
+        }
+        Ok(dir)
+    }
+
+    /// The evaluation that is on now.
+    fn present_evaluation(&self) -> Option<EvaluationFile> {
+        let runs = RunFolder::list(&self.evaluations_dir());
+        EvaluationFile::read(&runs.into_iter().find(RunFolder::is_worked_on)?).ok()
+    }
+
     /// Names of those who are being evaluated now.
     pub(crate) fn evaluating(&self) -> Option<String> {
-        let runs = RunFolder::list(&self.evaluations_dir());
-        let run = runs.into_iter().find(RunFolder::is_worked_on)?;
-        Some(EvaluationFile::read(&run).ok()?.names().join(", "))
+        Some(self.present_evaluation()?.names().join(", "))
+    }
+
+    /// The same if the character in `dir` is among them.
+    pub(crate) fn evaluation_of(&self, dir: &Path) -> Option<String> {
+        let file = self.present_evaluation()?;
+        file.subjects.iter().any(|subject| subject.dir == dir).then(|| file.names().join(", "))
     }
 
     fn subjects(&self, ids: &[String]) -> ApiResult<Vec<Subject>> {

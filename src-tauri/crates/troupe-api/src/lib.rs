@@ -7,6 +7,7 @@ mod authoring;
 mod characters;
 mod chat;
 mod compare;
+mod discard;
 mod drawing;
 mod engine;
 pub mod error;

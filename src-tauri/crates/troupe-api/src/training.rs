@@ -70,6 +70,14 @@ impl Job {
         }
     }
 
+    /// The adapter that it goes on from.
+    pub(crate) fn begins_with(&self) -> Option<&Path> {
+        match self {
+            Self::Grpo(job) => Some(&job.adapter_dir),
+            Self::Sft(_) => None,
+        }
+    }
+
     /// Numbers of stage 1; the default for a run of stage 2.
     fn recipe(&self) -> SftRecipe {
         match self {
@@ -93,7 +101,7 @@ pub struct RunEvents {
 /// Seed of runs that name none.
 const SEED: u32 = 1;
 
-fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
+pub(crate) fn run_file(run: &RunFolder) -> ApiResult<RunFile> {
     toml::from_str(&run.run_toml()?).map_err(|e| {
         let message = format!("the run's settings are unreadable: {e} ({})", run.dir().display());
         ApiError::new(ErrorCode::Storage, message, "Start a new run.")
@@ -150,13 +158,21 @@ pub(crate) fn status_word(status: Status) -> String {
 /// File that marks a run as waiting for the one that is on.
 const QUEUED: &str = "queued";
 
-fn is_queued(run: &RunFolder) -> bool {
+pub(crate) fn is_queued(run: &RunFolder) -> bool {
     run.dir().join(QUEUED).exists()
 }
 
 /// Takes a run out of the queue; true when it was in it.
 fn leave_queue(run: &RunFolder) -> bool {
     std::fs::remove_file(run.dir().join(QUEUED)).is_ok()
+}
+
+/// The error of what cannot be done while an evaluation is on.
+pub(crate) fn being_evaluated(names: &str) -> ApiError {
+    let hint = "Wait until it is done, or stop it under Evaluate; it can go on later.";
+    ApiError::new(ErrorCode::Busy, format!("{names} is being evaluated"), hint)
+        .because(ErrorCause::BeingEvaluated)
+        .with("names", names)
 }
 
 fn summary(run: &RunFolder) -> ApiResult<RunSummary> {
@@ -182,7 +198,7 @@ impl Studio {
     }
 
     /// A run by id. Ids are folder names of our own making; anything else does not exist.
-    fn run_folder(&self, id: &str) -> ApiResult<RunFolder> {
+    pub(crate) fn run_folder(&self, id: &str) -> ApiResult<RunFolder> {
         let safe = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let missing = || {
             let message = format!("there is no run {id}");
@@ -192,6 +208,10 @@ impl Studio {
             return Err(missing());
         }
         RunFolder::open(&self.runs_dir().join(id)).map_err(|_| missing())
+    }
+
+    pub(crate) fn run_summary(&self, id: &str) -> ApiResult<RunSummary> {
+        summary(&self.run_folder(id)?)
     }
 
     /// Folder of a run.
@@ -403,14 +423,7 @@ impl Studio {
 
     pub(crate) fn refuse_when_busy(&self) -> ApiResult<()> {
         if let Some(names) = self.evaluating() {
-            let hint = "Wait until it is done, or stop it under Evaluate; it can go on later.";
-            return Err(ApiError::new(
-                ErrorCode::Busy,
-                format!("{names} is being evaluated"),
-                hint,
-            )
-            .because(ErrorCause::BeingEvaluated)
-            .with("names", names));
+            return Err(being_evaluated(&names));
         }
         match self.busy_run() {
             Some(_) => Err(ApiError::new(

@@ -41,7 +41,7 @@ pub use refining::{
     EpochItem, GroupItem, GroupPicture, NamedValue, PromptItem, PromptQuestionItem, RefineDetail,
     RefineNumbers, RefinePlan, RemarkItem, StartRefining, TrialItem,
 };
-pub use teaching::{RecipeItem, RunPhase, TaughtKind};
+pub use teaching::{RecipeItem, RunDeletion, RunPhase, TaughtKind};
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]

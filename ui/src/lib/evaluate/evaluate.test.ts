@@ -192,6 +192,26 @@ describe('watching evaluations', () => {
     expect(ended).toHaveBeenCalledOnce();
     vi.useRealTimers();
   });
+
+  it('lets one go, shows the next, and brings it back', async () => {
+    const run = (id: string) => ({ id, status: 'finished', names: ['Dot'] }) as unknown as EvaluationSummary;
+    let ids = ['b', 'a'];
+    const fake = {
+      listEvaluations: () => Promise.resolve(ids.map(run)),
+      getEvaluation: (id: string) => Promise.resolve({ run: run(id) } as EvaluationDetail),
+      deleteEvaluation: (id: string) => Promise.resolve(void (ids = ids.filter((known) => known !== id))),
+      restoreEvaluation: (id: string) => Promise.resolve(void (ids = [...ids, id].sort().reverse())),
+    };
+    const watch = new EvaluationWatch(fake as unknown as Client, () => {});
+    await watch.open();
+    const undo = await watch.remove('b');
+    expect([watch.shown?.run.id, watch.runs.length]).toEqual(['a', 1]);
+    const undoLast = await watch.remove('a');
+    expect([watch.shown, watch.runs.length]).toEqual([null, 0]);
+    await undoLast();
+    await undo();
+    expect([watch.shown?.run.id, watch.runs.map(({ id }) => id)]).toEqual(['b', ['b', 'a']]);
+  });
 });
 
 it('moves by rows, by what is in view, and to the ends', () => {

@@ -34,6 +34,7 @@ export class EvaluationWatch {
     this.isLoaded = true;
     const wanted = this.active ?? this.runs[0];
     if (wanted) await this.show(wanted.id);
+    else this.shown = null;
   }
 
   async show(id: string): Promise<void> {
@@ -48,6 +49,18 @@ export class EvaluationWatch {
       : [detail.run, ...this.runs];
     if (isActive(detail.run)) this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
     else if (before?.id === id && isActive(before)) this.onEnded();
+  }
+
+  /** Deletes an evaluation; the answer brings it back. */
+  async remove(id: string): Promise<() => Promise<void>> {
+    await this.client.deleteEvaluation(id);
+    if (this.shown?.run.id === id) await this.open();
+    else this.runs = this.runs.filter((run) => run.id !== id);
+    return async () => {
+      await this.client.restoreEvaluation(id);
+      this.runs = await this.client.listEvaluations();
+      await this.show(id);
+    };
   }
 
   async #poll(id: string): Promise<void> {

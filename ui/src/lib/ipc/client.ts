@@ -41,6 +41,7 @@ import type { MessageItem } from './bindings/MessageItem';
 import type { PictureItem } from './bindings/PictureItem';
 import type { RefinePlan } from './bindings/RefinePlan';
 import type { Regenerate } from './bindings/Regenerate';
+import type { RunDeletion } from './bindings/RunDeletion';
 import type { RunDetail } from './bindings/RunDetail';
 import type { RunSummary } from './bindings/RunSummary';
 import type { SceneItem } from './bindings/SceneItem';
@@ -145,6 +146,9 @@ export const client = {
   pauseRun: (id: string) => call<null>('pause_run', { id }),
   resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
   stopRun: (id: string) => call<null>('stop_run', { id }),
+  runDeletion: (id: string) => call<RunDeletion>('run_deletion', { id }),
+  deleteRun: (id: string) => call<null>('delete_run', { id }),
+  restoreRun: (id: string) => call<RunSummary>('restore_run', { id }),
   listRuns: (characterId: string | null) => call<RunSummary[]>('list_runs', { characterId }),
   getRun: (id: string) => call<RunDetail>('get_run', { id }),
 
@@ -202,6 +206,10 @@ export const client = {
   startEvaluation: (request: StartEvaluation) => call<EvaluationSummary>('start_evaluation', { request }),
   stopEvaluation: (id: string) => call<null>('stop_evaluation', { id }),
   resumeEvaluation: (id: string) => call<EvaluationSummary>('resume_evaluation', { id }),
+  /** Bytes that deleting it frees. */
+  evaluationDeletion: (id: string) => call<number>('evaluation_deletion', { id }),
+  deleteEvaluation: (id: string) => call<null>('delete_evaluation', { id }),
+  restoreEvaluation: (id: string) => call<null>('restore_evaluation', { id }),
   listEvaluations: () => call<EvaluationSummary[]>('list_evaluations'),
   getEvaluation: (id: string) => call<EvaluationDetail>('get_evaluation', { id }),
   saveEvaluation: (id: string, name: string) => call<string | null>('save_evaluation', { id, name }),

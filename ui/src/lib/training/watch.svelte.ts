@@ -20,6 +20,7 @@ export class RunWatch {
   runs = $state.raw<RunSummary[]>([]);
   shown = $state.raw<RunDetail | null>(null);
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #characterId: string | null = null;
   #stopped = false;
 
   constructor(
@@ -33,6 +34,7 @@ export class RunWatch {
 
   /** Reads the list, and shows the active run or the newest of `characterId`. */
   async open(characterId: string | null): Promise<void> {
+    this.#characterId = characterId;
     this.runs = await this.client.listRuns(null);
     const own = this.runs.filter((r) => r.characterId === characterId);
     const wanted = own.find(isActive) ?? own[0];
@@ -53,6 +55,19 @@ export class RunWatch {
     if (isActive(detail.run) || detail.run.status === 'queued')
       this.#timer = setTimeout(() => void this.#poll(id), POLL_MS);
     else if (before?.id === id && isActive(before)) this.onEnded();
+  }
+
+  /** Deletes a run; the answer brings it back. */
+  async remove(run: RunSummary): Promise<() => Promise<void>> {
+    await this.client.deleteRun(run.id);
+    if (this.shown?.run.id === run.id) await this.open(this.#characterId);
+    else this.runs = await this.client.listRuns(null);
+    return async () => {
+      await this.client.restoreRun(run.id);
+      this.runs = await this.client.listRuns(null);
+      // Another character may be shown by now.
+      if (run.characterId === this.#characterId) await this.show(run.id);
+    };
   }
 
   async #poll(id: string): Promise<void> {

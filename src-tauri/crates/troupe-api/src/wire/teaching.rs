@@ -8,6 +8,7 @@ use troupe_train::{
 };
 use ts_rs::TS;
 
+use super::AdapterItem;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 
 /// Every number of a stage-1 recipe.
@@ -105,6 +106,19 @@ impl From<events::RunPhase> for RunPhase {
             events::RunPhase::WritingAdapter => Self::WritingAdapter,
         }
     }
+}
+
+/// What deleting a run means.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RunDeletion {
+    /// Bytes of its folder, and of what its character has from it.
+    pub size_bytes: f64,
+    /// What it taught is what the character speaks and draws with now.
+    pub is_in_use: bool,
+    /// What the character then goes back to; the base alone when absent.
+    pub falls_back_to: Option<AdapterItem>,
 }
 
 /// What samples of a kind teach.
