@@ -173,6 +173,23 @@ impl Window {
         }
     }
 
+    /// Waits until the text of an element has `part` in it, or no longer has it.
+    pub(crate) async fn until_text_has(&self, selector: &str, part: &str, is_there: bool) {
+        let started = Instant::now();
+        loop {
+            // An element may be replaced between being found and being read.
+            let text = self.find(selector).await.text().await;
+            if text.as_ref().is_ok_and(|text| text.contains(part) == is_there) {
+                return;
+            }
+            if started.elapsed() > PATIENCE {
+                self.shot("failure").await;
+                panic!("{selector} says {text:?}; {part:?} is there: {}", !is_there);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Number of elements.
     pub(crate) async fn count(&self, selector: &str) -> usize {
         self.client.find_all(Locator::Css(selector)).await.unwrap().len()

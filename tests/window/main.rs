@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod authoring;
 mod bench;
 mod chat;
 mod driver;
@@ -15,7 +16,9 @@ mod outgoing;
 mod refine;
 
 use driver::{Window, by};
+use troupe_api::{wire::StartTraining, work};
 use troupe_tests::Scratch;
+use troupe_train::events::Control;
 
 /// The bundled base: what a person gets who has just installed the program.
 fn bundled_model() -> std::path::PathBuf {
@@ -92,6 +95,41 @@ async fn teaching_is_started_paused_and_resumed() {
     let studio = scratch.studio();
     let run = studio.list_runs(Some(&id)).unwrap().remove(0);
     assert_eq!(run.status, "stopped");
+}
+
+#[tokio::test]
+async fn a_run_is_deleted_and_brought_back() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let request =
+        StartTraining { character_id: id.clone(), num_steps: Some(2), ..StartTraining::default() };
+    work(&studio.create_run(&request).unwrap(), &mut |_| Control::Continue).unwrap();
+    let run = studio.list_runs(Some(&id)).unwrap().remove(0).id;
+    drop(studio);
+
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.choose(&id).await;
+    window.click(&by("nav-teach")).await;
+    let item = format!("{}[data-id='{run}']", by("run-item"));
+    window.find(&item).await;
+    window.scroll_to(&item).await;
+    window.shot("teach-history").await;
+    window.click(&format!("{}[data-id='{run}']", by("run-delete"))).await;
+    // Dot speaks with it, and has nothing else that it learned.
+    window.until_text_has(&by("confirm"), "bare base model", true).await;
+    window.shot("run-delete").await;
+    window.click(&by("confirm-act")).await;
+    window.find(&by("toast-undo")).await;
+    assert_eq!(window.count(&by("run-item")).await, 0);
+    window.shot("run-deleted").await;
+    window.click(&by("toast-undo")).await;
+    window.find(&item).await;
+    window.find(&by("loss-chart")).await;
+    window.close().await;
+    let studio = scratch.studio();
+    assert_eq!(studio.run(&run).unwrap().run.status, "finished");
+    assert_eq!(studio.character(&id).unwrap().adapters[0].name, run);
 }
 
 /// A picture of one colour, as a file.
