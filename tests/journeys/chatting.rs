@@ -12,7 +12,7 @@ use troupe_api::{
         SamplingPreset, SendMessage,
     },
 };
-use troupe_store::{NewMessage, Store};
+use troupe_store::{MessageState, NewMessage, Store};
 use troupe_tests::{Scratch, reply, say};
 
 /// A character, a chat with it, and the studio that has both.
@@ -293,6 +293,43 @@ fn a_reply_goes_on_where_it_ended_and_greetings_have_versions() {
     let said = first.parent_id.unwrap();
     let error = studio.regenerate(&said, Regenerate::Text, None, Box::new(|_| {})).unwrap_err();
     assert!(!error.hint.is_empty());
+}
+
+#[test]
+fn an_edited_reply_says_so_until_the_edit_is_undone() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let made = send(&studio, request(&chat, "Hello?"));
+    assert!(!made.is_edited && made.base_hash.is_some());
+    assert!(studio.edit_message(&made.id, "By hand.").unwrap().is_edited);
+    drop(studio);
+    let studio = scratch.studio();
+    let shown = studio.chat(&chat.chat.id).unwrap().messages;
+    assert!(shown.iter().find(|m| m.id == made.id).unwrap().is_edited, "forgotten by a restart");
+    let path = scratch.path("talk.md");
+    studio.export_chat(&chat.chat.id, ExportFormat::Markdown, &path).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().matches("(edited):**").count(), 1);
+    let undone = studio.edit_message(&made.id, &made.text).unwrap();
+    assert_eq!(undone, made);
+    // What goes on from words of a person is not the model's alone, whatever it is changed to.
+    studio.edit_message(&made.id, "Once there was").unwrap();
+    assert!(again(&studio, &made.id, Regenerate::Continue).is_edited);
+    assert!(studio.edit_message(&made.id, &made.text).unwrap().is_edited);
+}
+
+#[test]
+fn an_edit_of_a_stopped_reply_is_undone_to_a_stopped_one() {
+    let scratch = Scratch::new();
+    let (studio, chat) = begin(&scratch);
+    let made = send(&studio, request(&chat, "Hello?"));
+    drop(studio);
+    let store = Store::open(&scratch.home().join("troupe.db")).unwrap();
+    store.set_text(&made.id, "Cut", MessageState::Stopped).unwrap();
+    drop(store);
+    let studio = scratch.studio();
+    assert_eq!(studio.edit_message(&made.id, "Whole").unwrap().status, MessageStatus::Complete);
+    let undone = studio.edit_message(&made.id, "Cut").unwrap();
+    assert_eq!((undone.status, undone.is_edited), (MessageStatus::Stopped, false));
 }
 
 #[test]

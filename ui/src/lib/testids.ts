@@ -116,6 +116,8 @@ export const ids = {
   editField: 'edit-field',
   editSave: 'edit-save',
   editBranch: 'edit-branch',
+  messageEdited: 'message-edited',
+  madeEdited: 'made-edited',
   branchHere: 'branch-here',
   deleteMessage: 'delete-message',
   pinMessage: 'pin-message',

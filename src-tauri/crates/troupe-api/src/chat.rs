@@ -111,6 +111,7 @@ pub(crate) fn unsaved(new: NewMessage) -> Message {
         created_ms: 0,
         pinned_ms: None,
         attachment: new.attachment,
+        edited_ms: None,
     }
 }
 
@@ -234,6 +235,7 @@ impl Studio {
             seed: message.seed.map(|s| s as f64),
             created_ms: message.created_ms as f64,
             is_pinned: message.pinned_ms.is_some(),
+            is_edited: message.edited_ms.is_some(),
             attachment: message.attachment,
             parent_id: message.parent_id,
             text: message.text,
@@ -442,16 +444,12 @@ impl Studio {
         Ok(image.to_rgb8())
     }
 
-    /// Changes a message's text in place.
+    /// Changes a message's text in place, and records that. To change it back takes the record back.
     ///
     /// # Errors
     /// When it does not exist.
     pub fn edit_message(&self, message_id: &str, text: &str) -> ApiResult<MessageItem> {
-        {
-            let store = self.store();
-            store.message(message_id)?;
-            store.set_text(message_id, text, MessageState::Complete)?;
-        }
+        self.store().edit_text(message_id, text)?;
         self.message_by_id(message_id)
     }
 

@@ -1,6 +1,7 @@
 //! Chats as files: Markdown, one HTML page, SillyTavern's JSON lines.
 //!
 //! The shown thread is written; SillyTavern's format also takes the alternatives of each message.
+//! A message that was edited by hand says so: its text is not what its model wrote.
 //! Pictures of Markdown and JSON lines go to a folder beside the file, named after it.
 
 use std::{
@@ -132,7 +133,9 @@ impl Export {
     fn markdown(&self, folder: &str) -> String {
         let mut text = format!("# {}\n", self.title);
         for message in &self.thread {
-            text.push_str(&format!("\n**{}:**\n\n{}\n", self.name(message), message.text));
+            let edited = if message.edited_ms.is_some() { " (edited)" } else { "" };
+            let name = self.name(message);
+            text.push_str(&format!("\n**{name}{edited}:**\n\n{}\n", message.text));
             if let Some(picture) = self.picture(message) {
                 // In angle brackets, since the folder's name may hold blanks.
                 text.push_str(&format!("\n![](<{folder}/{}>)\n", picture.file));
@@ -146,8 +149,9 @@ impl Export {
         for message in &self.thread {
             let class = if message.role == Role::User { "user" } else { "character" };
             let (name, text) = (escape(self.name(message)), escape(&message.text));
+            let edited = if message.edited_ms.is_some() { " <small>edited</small>" } else { "" };
             body.push_str(&format!(
-                "<article class=\"{class}\"><div><h2>{name}</h2><p>{text}</p></div>"
+                "<article class=\"{class}\"><div><h2>{name}{edited}</h2><p>{text}</p></div>"
             ));
             if let Some(picture) = self.picture(message) {
                 let data = base64::engine::general_purpose::STANDARD.encode(read(picture)?);
@@ -191,6 +195,9 @@ impl Export {
             if let Some(hash) = &m.base_hash {
                 extra["api"] = json!("troupe");
                 extra["model"] = json!(hash);
+            }
+            if m.edited_ms.is_some() {
+                extra["edited"] = json!(true); // "model" wrote what was changed then
             }
             if let Some(url) = url(m) {
                 extra["image"] = json!(url);
@@ -327,6 +334,26 @@ mod tests {
         assert_eq!(reply["swipe_info"].as_array().map(Vec::len), Some(2));
         assert_eq!(reply["extra"]["media"][0]["url"], "talk-pictures/f.png");
         assert_eq!(reply["send_date"], "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn every_format_tells_of_edits() {
+        let mut export = export();
+        let edited = export.thread.last_mut().expect("a reply");
+        (edited.edited_ms, edited.base_hash) = (Some(1), Some("b".into()));
+        export.siblings.insert(edited.parent_id.clone(), vec![edited.clone()]);
+        let text = export.markdown("f");
+        assert!(text.contains("**Ines:**") && text.contains("**Dot (edited):**"), "{text}");
+        let page = export.html(&|_| Ok(vec![1])).expect("it reads");
+        assert!(
+            page.contains("<h2>Ines</h2>") && page.contains("<h2>Dot <small>edited</small></h2>")
+        );
+        let text = export.silly_tavern("f");
+        let lines: Vec<Value> =
+            text.split('\n').map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(lines[1]["extra"].get("edited").is_none(), "{text}");
+        assert_eq!(lines[2]["extra"]["edited"], true, "{text}");
+        assert_eq!(lines[2]["swipe_info"][0]["extra"]["edited"], true, "{text}");
     }
 
     #[test]

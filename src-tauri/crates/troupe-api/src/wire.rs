@@ -355,6 +355,8 @@ pub struct MessageItem {
     pub created_ms: f64,
     /// Marked to be found again; always sent.
     pub is_pinned: bool,
+    /// Its text was changed by hand: it is not, or not alone, what base and adapter wrote.
+    pub is_edited: bool,
     /// Name of a picture that came with it.
     pub attachment: Option<String>,
 }

@@ -234,6 +234,36 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_is_told_until_the_text_is_again_as_it_was_made() -> Result<()> {
+        let path = scratch("edits.db");
+        let store = Store::open(&path)?;
+        let chat = store.create_chat("bo", "Hello")?.id;
+        let said = store.add_message(&NewMessage::user(&chat, None, "Hi"))?.id;
+        let reply = store.add_message(&NewMessage::reply(&chat, &said))?.id;
+        store.set_text(&reply, "Woof", MessageState::Stopped)?;
+        let is_after = |text: &str, is_edited: bool, state| -> Result<()> {
+            store.edit_text(&reply, text)?;
+            let now = store.message(&reply)?;
+            assert_eq!((now.text.as_str(), now.edited_ms.is_some()), (text, is_edited), "{text}");
+            assert_eq!(now.state, state, "{text}");
+            Ok(())
+        };
+        is_after("Woof", false, MessageState::Stopped)?; // nothing was changed
+        is_after("Meow", true, MessageState::Complete)?;
+        is_after("Moo", true, MessageState::Complete)?;
+        is_after("Meow", true, MessageState::Complete)?; // the last edit undone
+        is_after("Woof", false, MessageState::Stopped)?; // and the one before
+        // A model that goes on from an edited text made neither it nor the one before it.
+        is_after("Meow", true, MessageState::Complete)?;
+        store.set_origin(&reply, 1, "{}", "b", None)?;
+        store.set_text(&reply, "Meow!", MessageState::Complete)?;
+        is_after("Woof", true, MessageState::Complete)?;
+        assert!(matches!(store.edit_text("nope", "x"), Err(StoreError::NotFound { .. })));
+        std::fs::remove_file(&path).ok();
+        Ok(())
+    }
+
+    #[test]
     fn the_end_of_a_thread_comes_with_its_first_and_pinned_messages() -> Result<()> {
         let path = scratch("thread-end.db");
         let store = Store::open(&path)?;
@@ -294,6 +324,10 @@ mod tests {
         }
         let store = Store::open(&path)?;
         assert_eq!(store.thread("c")?[0].text, "kept");
+        assert!(store.message("m")?.edited_ms.is_none());
+        store.edit_text("m", "changed")?;
+        assert!(store.message("m")?.edited_ms.is_some());
+        store.edit_text("m", "kept")?;
         let later = store.add_message(&NewMessage::user("c", Some("m"), "later"))?.id;
         let (told, num_left_out) = store.thread_end("c", 1)?;
         assert_eq!((told[0].id.as_str(), &told[1].id, num_left_out), ("m", &later, 0));

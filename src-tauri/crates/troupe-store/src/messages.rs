@@ -82,6 +82,8 @@ pub struct Message {
     pub pinned_ms: Option<i64>,
     /// File name of a picture that came with it.
     pub attachment: Option<String>,
+    /// When its text was last changed by hand, if it is not as it was made.
+    pub edited_ms: Option<i64>,
 }
 
 /// A message to be added.
@@ -154,6 +156,7 @@ fn read(row: &Row) -> rusqlite::Result<Message> {
         created_ms: row.get("created_ms")?,
         pinned_ms: row.get("pinned_ms")?,
         attachment: row.get("attachment")?,
+        edited_ms: row.get("edited_ms")?,
     })
 }
 
@@ -208,7 +211,38 @@ impl Store {
         Ok(())
     }
 
-    /// Records what made a reply: seed, settings (JSON), hashes of base and adapter.
+    /// Changes by hand what a message says. One that says again what it said when it was made counts
+    /// as never edited, and is as far as it was then.
+    ///
+    /// # Errors
+    /// When the message does not exist.
+    pub fn edit_text(&self, id: &str, text: &str) -> Result<()> {
+        let message = self.message(id)?;
+        if message.text == text {
+            return Ok(());
+        }
+        let sql = "SELECT made_text IS ?2 FROM messages WHERE id = ?1";
+        let is_as_made = self.connection.query_row(sql, [id, text], |row| row.get(0))?;
+        if is_as_made {
+            self.connection.execute(
+                "UPDATE messages SET text = made_text, state = made_state,
+                     edited_ms = NULL, made_text = NULL, made_state = NULL WHERE id = ?1",
+                [id],
+            )?;
+            return Ok(());
+        }
+        self.connection.execute(
+            "UPDATE messages SET text = ?2, state = 'complete', edited_ms = ?3,
+                 made_text = CASE WHEN edited_ms IS NULL THEN text ELSE made_text END,
+                 made_state = CASE WHEN edited_ms IS NULL THEN state ELSE made_state END
+             WHERE id = ?1",
+            (id, text, now_ms()),
+        )?;
+        Ok(())
+    }
+
+    /// Records what made a reply: seed, settings (JSON), hashes of base and adapter. What these went on
+    /// from, if that was edited, stays marked: no text is theirs alone any more.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -220,7 +254,8 @@ impl Store {
         base_hash: &str,
         adapter_hash: Option<&str>,
     ) -> Result<()> {
-        let sql = "UPDATE messages SET seed = ?2, settings = ?3, base_hash = ?4, adapter_hash = ?5
+        let sql = "UPDATE messages SET seed = ?2, settings = ?3, base_hash = ?4, adapter_hash = ?5,
+                       made_text = NULL, made_state = NULL
                    WHERE id = ?1";
         self.connection.execute(sql, (id, seed, settings, base_hash, adapter_hash))?;
         Ok(())

@@ -102,8 +102,15 @@ UPDATE messages SET depth = placed.depth, root_id = placed.root_id
 FROM placed WHERE messages.id = placed.id;
 ";
 
+/// What an edit of a message leaves of it: when, and text and state as they were made.
+const EDITS: &str = "
+ALTER TABLE messages ADD COLUMN edited_ms INTEGER;
+ALTER TABLE messages ADD COLUMN made_text TEXT;
+ALTER TABLE messages ADD COLUMN made_state TEXT;
+";
+
 /// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS, PLACES];
+const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS, PLACES, EDITS];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -552,6 +552,8 @@ export const en = {
   sayAnewHint: 'Starts a branch; what was said before is kept in the tree.',
   deleteMessage: 'Delete from here',
   messageDeleted: 'The message and all that followed were deleted',
+  edited: 'Edited',
+  editedHint: 'The text was changed by hand. Base and adapter made what stood there before.',
   messageEdited: 'The message was changed',
   more: 'More',
   compare: 'Side by side',

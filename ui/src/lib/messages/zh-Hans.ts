@@ -540,6 +540,8 @@ export const zhHans: Catalogue = {
   sayAnewHint: '开始新分支；之前的内容保留在分支中。',
   deleteMessage: '从这里删除',
   messageDeleted: '已删除此消息及其后的内容',
+  edited: '已编辑',
+  editedHint: '文字经过手动修改。基础模型和适配器生成的是修改之前的内容。',
   messageEdited: '消息已修改',
   more: '更多',
   compare: '并排比较',

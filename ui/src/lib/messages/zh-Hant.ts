@@ -540,6 +540,8 @@ export const zhHant: Catalogue = {
   sayAnewHint: '開始新分支；之前的內容保留在分支中。',
   deleteMessage: '從這裡刪除',
   messageDeleted: '已刪除此訊息及其後的內容',
+  edited: '已編輯',
+  editedHint: '文字經過手動修改。基礎模型和適配器產生的是修改之前的內容。',
   messageEdited: '訊息已修改',
   more: '更多',
   compare: '並排比較',

@@ -55,6 +55,10 @@ createdMs: number,
  */
 isPinned: boolean, 
 /**
+ * Its text was changed by hand: it is not, or not alone, what base and adapter wrote.
+ */
+isEdited: boolean, 
+/**
  * Name of a picture that came with it.
  */
 attachment: string | null, };
