@@ -94,10 +94,13 @@ impl Observations {
         self.all.iter().filter_map(|o| Some((o.step, self.score(o)?))).collect()
     }
 
-    /// The step with the lowest held-out loss, the base itself left out.
+    /// The step with the lowest held-out loss, the base itself left out; of those that hardly differ
+    /// from it the last, since what is drawn goes on gaining when the text has been learned.
     pub fn best(&self) -> Option<usize> {
-        let learned = self.scores().into_iter().filter(|(step, _)| *step > 0);
-        learned.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(step, _)| step)
+        let learned: Vec<_> = self.scores().into_iter().filter(|(step, _)| *step > 0).collect();
+        let lowest = learned.iter().map(|(_, score)| *score).min_by(f64::total_cmp)?;
+        let is_alike = |score: f64| score <= lowest * (1. + NOTABLE);
+        learned.into_iter().rfind(|(_, score)| is_alike(*score)).map(|(step, _)| step)
     }
 
     /// Whether the last `patience` validations are all worse than the best one.
@@ -194,6 +197,13 @@ mod tests {
         assert_eq!(all.best(), Some(10));
         assert_eq!(observations(&[(1., 1.), (2., 2.), (3., 3.)]).best(), Some(10));
         assert_eq!(observations(&[(1., 1.)]).best(), None);
+    }
+
+    #[test]
+    fn of_those_alike_the_last_is_best() {
+        let losses = [(4., 0.2), (3.6, 0.2), (3.5, 0.3), (3.51, 0.3), (3.6, 0.3)];
+        assert_eq!(observations(&losses).best(), Some(30));
+        assert_eq!(observations(&losses[..4]).best(), Some(30), "known as soon as it is seen");
     }
 
     #[test]
