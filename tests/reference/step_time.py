@@ -1,8 +1,8 @@
 """How long eager PyTorch takes for the steps that teach `mini`, on the shapes of a run of this project.
 
-    troupe train Marzipan --recipe mini-lora --set lora.rank=16 --set lora.alpha=32 --set pictures=10 \\
+    troupe train Marzipan --recipe mini --set pictures=10 \\
         --set rehearsal=0                     # three steps of pictures alone, then one with text
-    troupe train Marzipan --recipe mini-lora --set lora.rank=16 --set lora.alpha=32 --set pictures=0 \\
+    troupe train Marzipan --recipe mini --set pictures=0 \\
         --set rehearsal=0 --set text_every=1 --set kinds='["role_play"]'         # text alone
     python tests/reference/step_time.py assets/models/mini/config.json [--threads 2]
 

@@ -43,7 +43,7 @@ pub(crate) struct TrainArguments {
     /// Seed of all choices.
     #[arg(long, default_value_t = 1)]
     seed: u32,
-    /// A preset (mini, mini-lora, bagel-7b-24gb, bagel-7b-48gb, bagel-7b-80gb, reference; for the
+    /// A preset (mini, mini-full, bagel-7b-24gb, bagel-7b-48gb, bagel-7b-80gb, reference; for the
     /// stage grpo mini-cpu, gpu-24gb, gpu-80gb, reference) or a TOML file.
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "like")]
     recipe: Option<String>,

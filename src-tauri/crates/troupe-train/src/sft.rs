@@ -107,11 +107,12 @@ pub(crate) fn is_trained(name: &str, mode: Mode) -> bool {
     }
 }
 
-/// Peak learning rate of a weight or of a factor of a low-rank update.
-fn peak_rate(recipe: &SftRecipe, name: &str) -> f64 {
+/// Peak learning rate of a weight or of a factor of a low-rank update, of which those on the generation
+/// expert learn `haste` times as fast.
+fn peak_rate(recipe: &SftRecipe, haste: f64, name: &str) -> f64 {
     match (name.contains(".lora_"), is_generation(name)) {
         (true, false) => recipe.lora.learning_rate,
-        (true, true) => recipe.lora.learning_rate * recipe.lora.gen_rate,
+        (true, true) => recipe.lora.learning_rate * recipe.lora.gen_rate * haste,
         (false, _) => recipe.gen_learning_rate,
     }
 }
@@ -307,7 +308,19 @@ impl<'a> Run<'a> {
         let all = lora_vars.iter().chain(&gen_vars).map(|(n, v)| (n.clone(), v.clone()));
         let (eps, weight_decay) = (recipe.eps, recipe.weight_decay);
         let config = AdamWConfig { eps, weight_decay, ..Default::default() };
-        let optimiser = AdamW::new(all, config, |name| peak_rate(recipe, name));
+        // The low-rank updates have no effect yet, whatever a checkpoint will set them to: a run that
+        // goes on finds the same rate.
+        let mut haste = 1.;
+        if recipe.lora.unlike_rate > 1. {
+            let unlike = unlikeness(&model, &data)?.unwrap_or(1.);
+            haste = unlike.clamp(1., recipe.lora.unlike_rate);
+            let text = format!(
+                "The flow loss of these pictures is {unlike:.2} times that of the base's own: \
+                 pictures are learned {haste:.2} times as fast."
+            );
+            watch(TrainEvent::Note(text.into()));
+        }
+        let optimiser = AdamW::new(all, config, |name| peak_rate(recipe, haste, name));
         let recompute = recipe
             .recompute
             .then(|| Recompute::new(optimiser.vars().map(|(_, var)| var.clone()).collect()));
@@ -757,16 +770,8 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let contexts = read_conditions(&self.model, held)?;
-        let mut items = Vec::new();
-        for (index, sample) in held.iter().enumerate() {
-            for (slot, time) in HELD_TIMES.into_iter().enumerate() {
-                let key = (index * HELD_TIMES.len() + slot) as u64;
-                let noise = Noise::new(HELD_SEED, Stream::TrainingNoise, key)
-                    .normal_tensor(sample.latents.shape(), sample.latents.device())?;
-                items.push((sample, &contexts[&index], FlowTarget { noise, time }));
-            }
-        }
-        Ok(Some(f64::from(mean_flow_loss(&self.model, &items)?.detach().to_scalar::<f32>()?)))
+        let items = held.iter().enumerate().map(|(index, sample)| (sample, &contexts[&index]));
+        Ok(Some(fixed_flow_loss(&self.model, items)?))
     }
 
     fn sample_replies(&self, watch: Watcher) -> TrainResult<()> {
@@ -973,6 +978,48 @@ fn mean_ce(model: &Model, samples: &[&TextSample]) -> TrainResult<Option<Tensor>
     Ok(losses.ce.map(|ce| ce.mean_all()).transpose()?)
 }
 
+/// Mean flow loss of pictures behind their conditions at [`HELD_TIMES`], with the same noise in every run.
+fn fixed_flow_loss<'a>(
+    model: &Model,
+    pictures: impl Iterator<Item = (&'a PictureSample, &'a Context)>,
+) -> TrainResult<f64> {
+    let mut items = Vec::new();
+    for (index, (sample, context)) in pictures.enumerate() {
+        for (slot, time) in HELD_TIMES.into_iter().enumerate() {
+            let key = (index * HELD_TIMES.len() + slot) as u64;
+            let noise = Noise::new(HELD_SEED, Stream::TrainingNoise, key)
+                .normal_tensor(sample.latents.shape(), sample.latents.device())?;
+            items.push((sample, context, FlowTarget { noise, time }));
+        }
+    }
+    Ok(f64::from(mean_flow_loss(model, &items)?.detach().to_scalar::<f32>()?))
+}
+
+/// Pictures of each kind that [`unlikeness`] looks at, and those in a pass.
+const COMPARED_PICTURES: usize = 12;
+const COMPARED_AT_ONCE: usize = 4;
+
+/// How many times the flow loss of what is to be learned is that of the base's own pictures, without
+/// captions: about 1 for pictures of their kind. `None` where the base brings none.
+fn unlikeness(model: &Model, data: &TrainingData) -> TrainResult<Option<f64>> {
+    if data.pictures.is_empty() || data.rehearsal.is_empty() {
+        return Ok(None);
+    }
+    let empty = Context::new();
+    let mean_loss = |samples: &[PictureSample]| {
+        let apart = samples.len().div_ceil(COMPARED_PICTURES);
+        let some: Vec<_> = samples.iter().step_by(apart).collect();
+        let mut sum = 0.;
+        for samples in some.chunks(COMPARED_AT_ONCE) {
+            let pictures = samples.iter().map(|sample| (*sample, &empty));
+            sum += fixed_flow_loss(model, pictures)? * samples.len() as f64;
+        }
+        TrainResult::Ok(sum / some.len() as f64)
+    };
+    let (new, own) = (mean_loss(&data.pictures)?, mean_loss(&data.rehearsal)?);
+    Ok(Some(new / own.max(f64::MIN_POSITIVE)))
+}
+
 /// Mean flow loss of pictures in front of their conditions, in one pass.
 fn mean_flow_loss(
     model: &Model,
@@ -1047,9 +1094,9 @@ mod tests {
     fn every_kind_of_weight_has_its_rate() {
         let lora = LoraConfig { learning_rate: 1e-3, gen_rate: 2., ..LoraConfig::default() };
         let recipe = SftRecipe { lora, gen_learning_rate: 5e-4, ..SftRecipe::default() };
-        let rate = |name| peak_rate(&recipe, &format!("language_model.model.layers.2.{name}"));
+        let rate = |name| peak_rate(&recipe, 1.5, &format!("language_model.model.layers.2.{name}"));
         assert_eq!(rate("self_attn.q_proj.lora_A"), 1e-3);
-        assert_eq!(rate("self_attn.q_proj_moe_gen.lora_B"), 2e-3);
+        assert_eq!(rate("self_attn.q_proj_moe_gen.lora_B"), 3e-3);
         assert_eq!(rate("self_attn.q_proj_moe_gen.weight"), 5e-4);
     }
 }

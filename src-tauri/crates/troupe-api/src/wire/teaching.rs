@@ -205,6 +205,7 @@ impl RecipeItem {
                 alpha: self.lora_alpha,
                 learning_rate: self.lora_learning_rate,
                 gen_rate: self.lora_gen_rate,
+                ..base.lora
             },
             gen_learning_rate: self.gen_learning_rate,
             text_tokens: self.text_tokens as usize,

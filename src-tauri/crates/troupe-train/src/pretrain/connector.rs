@@ -226,7 +226,7 @@ fn exchange(model: &Model, question: &Question) -> TrainResult<Vec<SequenceBlock
 
 /// At most `num` of a picture's questions in random order; yes/no questions about one attribute, of
 /// which only the picture tells apart whose answer is yes, stay together.
-fn chosen<'a>(questions: &'a [Question], num: usize, mut noise: Noise) -> Vec<&'a Question> {
+fn chosen(questions: &[Question], num: usize, mut noise: Noise) -> Vec<&Question> {
     let mut order: Vec<usize> = (0..questions.len()).collect();
     noise.shuffle(&mut order);
     let place = |index: usize| {
