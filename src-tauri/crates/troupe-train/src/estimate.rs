@@ -37,9 +37,9 @@ use crate::{
 const EFFICIENCY: f64 = 0.6;
 /// Activations of a layer per token, in model widths and in MLP widths.
 const ACTIVATIONS: (usize, usize) = (10, 3);
-/// Memory of the program itself, its mapped files, validations and the allocator's slack. A whole run of
-/// these numbers had 2.85 GB resident at most.
-const BYTES_BESIDE: usize = 900 << 20;
+/// Memory of the program itself, its mapped files, validations and the allocator's slack. Whole runs of
+/// `mini` had 2.85 GB resident at most with the generation expert in full, 2.89 GB with low rank.
+const BYTES_BESIDE: usize = 800 << 20;
 /// Values read, converted and hashed a second while the base is loaded.
 const LOADED_PER_SECOND: f64 = 1e8;
 /// Bytes of text that make a token.
@@ -108,7 +108,7 @@ pub fn estimate(
     let work = Work { config: &config, recipe, sizes: &sizes, material: &material };
     Ok(Estimate {
         num_trainable: sizes.in_full + sizes.und_lora + sizes.gen_lora,
-        memory_bytes: memory(model_dir, &config, recipe, &sizes)?,
+        memory_bytes: memory(model_dir, &config, recipe, &sizes, &material)?,
         disk_bytes: sizes.disk_bytes(recipe),
         operations: work.steps() + work.conditions() + work.observations(),
         loading_secs: sizes.base as f64 / LOADED_PER_SECOND,
@@ -122,9 +122,11 @@ fn memory(
     config: &ModelConfig,
     recipe: &SftRecipe,
     sizes: &Sizes,
+    material: &Material,
 ) -> TrainResult<usize> {
+    let measured = || sizes.memory(config, recipe, material);
     if recipe.mode != Mode::Lora || !recipe.recompute || recipe.condition_refresh > 0 {
-        return Ok(sizes.memory(config, recipe));
+        return Ok(measured());
     }
     let files = ModelFiles::find(model_dir)?;
     let shapes = required_tensors(config)?;
@@ -143,7 +145,7 @@ fn memory(
         FrozenPrecision::Bf16 => Precision::Bf16,
     };
     let plan = Planner::new(config, &shapes).plan(Purpose::Sft, precision, &workload);
-    Ok(plan.map_or_else(|| sizes.memory(config, recipe), |plan| plan.bytes() + BYTES_BESIDE))
+    Ok(plan.map_or_else(measured, |plan| plan.bytes() + BYTES_BESIDE))
 }
 
 /// Numbers of values.
@@ -184,10 +186,11 @@ impl Sizes {
         self.und_lora + self.gen_lora
     }
 
-    /// Weights, gradients, moments, a copy for a checkpoint, and the activations of a batch. Texts and
+    /// Weights, gradients, moments, a copy for a checkpoint, kept conditions, and the activations of a
+    /// batch. Texts and
     /// pictures take turns unless the flow loss reaches the text. About half of the text is a start
     /// that is run once, and an eighth carries a loss.
-    fn memory(&self, config: &ModelConfig, recipe: &SftRecipe) -> usize {
+    fn memory(&self, config: &ModelConfig, recipe: &SftRecipe, material: &Material) -> usize {
         let llm = &config.llm_config;
         let gen_layers = gen_layers(config);
         let per_token = ACTIVATIONS.0 * llm.hidden_size + ACTIVATIONS.1 * llm.intermediate_size;
@@ -202,7 +205,12 @@ impl Sizes {
             (_, Mode::Generation) => self.understanding,
             (_, Mode::Lora) => self.understanding + self.generation,
         };
-        4 * (self.base + 4 * (self.in_full + self.lora()) + batch) - 2 * halved + BYTES_BESIDE
+        // Keys and values of every layer.
+        let kept = if recipe.condition_refresh == 0 { 0. } else { material.condition_tokens() };
+        let per_kept = 2 * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim();
+        let kept = kept as usize * per_kept;
+        4 * (self.base + 4 * (self.in_full + self.lora()) + kept + batch) - 2 * halved
+            + BYTES_BESIDE
     }
 
     /// Checkpoints hold value and two moments, the average and what conditions were read with; one more
@@ -274,6 +282,14 @@ impl Material {
         };
         let (text, pictures) = (group(SampleGroup::Text), group(SampleGroup::Picture));
         Self { text, pictures, rehearsed: 0 }
+    }
+}
+
+impl Material {
+    /// Tokens of all pictures' conditions, the base's included.
+    fn condition_tokens(&self) -> f64 {
+        let rehearsed = self.rehearsed * REHEARSED_TOKENS;
+        self.pictures.learned as f64 * self.pictures.tokens + rehearsed as f64
     }
 }
 
