@@ -1,33 +1,28 @@
-/** Approval of the newest picture of every expression. */
+/** Approval of the newest picture of every expression that has none approved yet. */
 import type { ExpressionSheetItem } from '../ipc/bindings/ExpressionSheetItem';
 import type { Client } from '../ipc/client';
 
-/** A picture to be approved, and the one of the same expression that is approved before it. */
-export type Choice = { now: string; before: string | null };
-
-/** The newest pictures that are not approved. */
-export function unapproved(sheet: ExpressionSheetItem[]): Choice[] {
+/** The newest pictures of expressions without an approved one. A choice that was made stays. */
+export function unapproved(sheet: ExpressionSheetItem[]): string[] {
   return sheet.flatMap(({ pictures }) => {
     const newest = pictures[0];
-    const before = pictures.find((picture) => picture.isApproved)?.id ?? null;
-    return newest && newest.id !== before ? [{ now: newest.id, before }] : [];
+    return newest && !pictures.some((picture) => picture.isApproved) ? [newest.id] : [];
   });
 }
 
 /** Approves what was chosen; the answer takes that back. When one fails, all is as it was. */
 export async function approveEach(
   client: Pick<Client, 'approvePicture'>,
-  choices: Choice[],
+  chosen: string[],
 ): Promise<() => Promise<void>> {
-  const done: Choice[] = [];
+  const done: string[] = [];
   const undo = async () => {
-    // Of an expression one picture is approved: approving the earlier one leaves the later one out.
-    for (const { now, before } of done) await client.approvePicture(before ?? now, before !== null);
+    for (const id of done) await client.approvePicture(id, false);
   };
   try {
-    for (const choice of choices) {
-      await client.approvePicture(choice.now, true);
-      done.push(choice);
+    for (const id of chosen) {
+      await client.approvePicture(id, true);
+      done.push(id);
     }
   } catch (error) {
     await undo();

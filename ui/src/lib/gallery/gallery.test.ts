@@ -249,12 +249,12 @@ describe('approving every expression', () => {
     return { client: { approvePicture }, approved };
   }
 
-  it('takes the newest of each, and the undo brings back what was chosen before', async () => {
+  it('takes the newest of each without a choice, leaves choices alone, and can be undone', async () => {
     const { client, approved } = approving();
-    const choices = unapproved(sheet);
-    expect(choices.map(({ now }) => now)).toEqual(['calm-2', 'sad-1']);
-    const undo = await approveEach(client, choices);
-    expect([...approved].sort()).toEqual(['angry-1', 'calm-2', 'sad-1']);
+    const chosen = unapproved([...sheet, face('shy', ['shy-2', false], ['shy-1', false])]);
+    expect(chosen, 'calm-1 was chosen by hand, though calm-2 is newer').toEqual(['sad-1', 'shy-2']);
+    const undo = await approveEach(client, chosen);
+    expect([...approved].sort()).toEqual(['angry-1', 'calm-1', 'sad-1', 'shy-2']);
     await undo();
     expect([...approved].sort()).toEqual(['angry-1', 'calm-1']);
   });
