@@ -1,4 +1,5 @@
 /** Several sides answering the same message on the same seed. */
+import { SvelteMap } from 'svelte/reactivity';
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { CompareAnswer } from '../ipc/bindings/CompareAnswer';
 import type { CompareEvent } from '../ipc/bindings/CompareEvent';
@@ -14,6 +15,15 @@ export type SideState = {
   drawing: Drawing | null;
   answer: CompareAnswer | null;
 };
+
+/** What a chat's sides are asked. */
+export type Asking = { text: string; sides: Side[]; seed: number | null; withPictures: boolean };
+
+/** Questions that were not closed, by chat: they are there again when another place was shown. */
+const open = new SvelteMap<string, Asking>();
+export const openAsking = (chatId: string): Asking | undefined => open.get(chatId);
+export const keepAsking = (chatId: string, asking: Asking): void => void open.set(chatId, asking);
+export const closeAsking = (chatId: string): void => void open.delete(chatId);
 
 export class Comparison {
   sides = $state<SideState[]>([]);

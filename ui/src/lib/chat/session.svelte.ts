@@ -22,6 +22,7 @@ const SAVE_AFTER_MS = 400;
 /** Messages that are fetched at once. */
 export const PAGE = 200;
 const draftKey = (chatId: string) => `draft:${chatId}`;
+const attachmentKey = (chatId: string) => `attachment:${chatId}`;
 
 /**
  * The thread is a list of ids; what a message says is fetched as far as it is looked at, for a thread
@@ -44,7 +45,7 @@ export class ChatSession {
   errors = $state<Record<string, ApiError>>({});
   /** What is in the composer; kept over restarts. */
   draft = $state('');
-  attachment = $state<Attachment | null>(null);
+  #attachment = $state<Attachment | null>(null);
   /** The message whose prompt is being looked at. */
   inspectedId = $state<string | null>(null);
   /** The message to be brought into view. */
@@ -74,6 +75,8 @@ export class ChatSession {
     this.#incoming = new Incoming(client.getMessages, keep);
     this.#take(chat);
     this.draft = localStorage.getItem(draftKey(this.id)) ?? '';
+    const attached = localStorage.getItem(attachmentKey(this.id));
+    if (attached) this.#attached(attached);
   }
 
   get isBusy(): boolean {
@@ -102,6 +105,17 @@ export class ChatSession {
   async want(start: number, end: number): Promise<void> {
     const wanted = this.thread.slice(Math.max(0, start), Math.max(0, end));
     await this.#incoming.fetch(wanted.filter((id) => !this.#known.has(id)));
+  }
+
+  /** The picture in the composer; kept over restarts as what is written there is. */
+  get attachment(): Attachment | null {
+    return this.#attachment;
+  }
+
+  set attachment(attachment: Attachment | null) {
+    this.#attachment = attachment;
+    if (attachment) localStorage.setItem(attachmentKey(this.id), attachment.name);
+    else localStorage.removeItem(attachmentKey(this.id));
   }
 
   keepDraft(text: string): void {

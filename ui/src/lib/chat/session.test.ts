@@ -216,6 +216,18 @@ describe('a chat session', () => {
     expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ pictureMode: 'never' });
   });
 
+  it('keeps the picture in the composer over a change of place, until it is sent', async () => {
+    const { session, emit, client } = played();
+    await session.attach('AAAA');
+    const again = new ChatSession(client as unknown as Client, chat());
+    expect(again.attachment).toEqual({ name: 'a.png', url: 'shown/a.png' });
+    const elsewhere = { ...chat(), chat: { ...chat().chat, id: 'other' } };
+    expect(new ChatSession(client as unknown as Client, elsewhere).attachment).toBeNull();
+    await again.send('Look!');
+    emit({ type: 'done', message: message('r', false, { status: 'complete' }) });
+    expect(new ChatSession(client as unknown as Client, chat()).attachment).toBeNull();
+  });
+
   it('sends an attached picture once', async () => {
     const { session, client, emit } = played();
     await session.attach('AAAA');

@@ -18,6 +18,15 @@ export const everything: GalleryFilter = {
   order: 'newest',
 };
 
+const browsers = new WeakMap<Client, GalleryBrowser>();
+
+/** The one browser of a window: filter, selection and details stay while another place is shown. */
+export function galleryBrowser(client: Client): GalleryBrowser {
+  const browser = browsers.get(client) ?? new GalleryBrowser(client);
+  browsers.set(client, browser);
+  return browser;
+}
+
 export class GalleryBrowser {
   filter = $state<GalleryFilter>({ ...everything });
   total = $state(0);

@@ -23,6 +23,8 @@ export class DrawingJob {
   numDrawn = $state(0);
   /** What is being written for the next one; it stays while another place is shown. */
   prompt = $state('');
+  /** The picture that it starts from. */
+  referenceId = $state<string | null>(null);
   /** Hears of every finished picture, and once more with null when the job has ended. */
   onPicture: (item: GalleryItem | null) => void = () => {};
 

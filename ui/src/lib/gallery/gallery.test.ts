@@ -6,7 +6,7 @@ import type { GalleryFilter } from '../ipc/bindings/GalleryFilter';
 import type { GalleryItem } from '../ipc/bindings/GalleryItem';
 import type { Client, OnDrawingEvent } from '../ipc/client';
 import { approveEach, unapproved } from './approve';
-import { GalleryBrowser, PAGE } from './browser.svelte';
+import { galleryBrowser, GalleryBrowser, PAGE } from './browser.svelte';
 import { DrawingJob } from './drawing.svelte';
 import { layout, position } from './layout';
 import { carry } from './share';
@@ -42,6 +42,16 @@ describe('the gallery', () => {
     await browser.show(4000, 4050);
     expect(galleryPage.mock.calls.map((call) => call[1])).toEqual([0, 33 * PAGE]);
     expect(browser.indexOf('p4010')).toBe(4010);
+  });
+
+  it('is as it was left when another place was shown', async () => {
+    const { browser } = browsing(3);
+    await galleryBrowser(browser.client).set({ favourites: true, words: 'rain' });
+    galleryBrowser(browser.client).toggle('p1');
+    const again = galleryBrowser(browser.client);
+    await again.reload();
+    expect([again.filter.favourites, again.filter.words, ...again.selected]).toEqual([true, 'rain', 'p1']);
+    expect(galleryBrowser({} as Client).filter.words, 'another window').toBe('');
   });
 
   it('drops the answer to an older filter', async () => {
