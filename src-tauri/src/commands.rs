@@ -85,6 +85,8 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         pause_run,
         resume_run,
         stop_run,
+        run_keeping,
+        keep_run,
         run_deletion,
         delete_run,
         restore_run,
@@ -479,12 +481,12 @@ fn training_plan(studio: Shared<'_>, request: StartTraining) -> ApiResult<Traini
     studio.training_plan(&request)
 }
 
-/// Saves a run's curves where the person chooses; false when they chose nothing.
+/// Saves a run's curves where the person chooses and tells where that is; none when they chose nothing.
 #[tauri::command(async)]
-fn save_run_csv(app: AppHandle, studio: Shared<'_>, id: &str) -> ApiResult<bool> {
-    let Some(file) = dialogs::save_file(&app, "losses.csv") else { return Ok(false) };
+fn save_run_csv(app: AppHandle, studio: Shared<'_>, id: &str) -> ApiResult<Option<String>> {
+    let Some(file) = dialogs::save_file(&app, "losses.csv") else { return Ok(None) };
     studio.save_run_csv(id, &file)?;
-    Ok(true)
+    Ok(Some(file.display().to_string()))
 }
 
 #[tauri::command(async)]
@@ -505,6 +507,16 @@ fn resume_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
 #[tauri::command(async)]
 fn stop_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
     studio.stop_run(id)
+}
+
+#[tauri::command(async)]
+fn run_keeping(studio: Shared<'_>, id: &str) -> ApiResult<u32> {
+    studio.run_keeping(id)
+}
+
+#[tauri::command(async)]
+fn keep_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
+    studio.keep_run(id)
 }
 
 #[tauri::command(async)]

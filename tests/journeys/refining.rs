@@ -1,12 +1,14 @@
 //! Refining a taught character: plan, prompts, run, curves.
 
+use std::path::Path;
+
 use troupe_api::{
     ErrorCode, Studio,
     wire::{RefineNumbers, StartRefining, StartTraining},
     work,
 };
 use troupe_tests::{Scratch, wait_for};
-use troupe_train::events::Control;
+use troupe_train::events::{Control, TrainEvent};
 
 fn teach(studio: &Studio, id: &str) {
     let request =
@@ -67,6 +69,44 @@ fn an_untaught_character_cannot_be_refined_and_a_taught_one_shows_its_curves() {
     assert!(csv.starts_with("set,epoch,measure,value,spread\nlearned,1,reward,"), "{csv}");
     assert!(csv.contains("\nheld_out,0,reward,"), "{csv}");
     assert_eq!(studio.character(&id).unwrap().adapters[0].stage, "grpo");
+}
+
+#[test]
+fn what_a_paused_run_refined_can_be_kept() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    teach(&studio, &id);
+    let asked = StartRefining { character_id: id.clone(), ..StartRefining::default() };
+    let changes = ["epochs=2", "updates_per_epoch=1", "prompts_per_epoch=1", "images_per_prompt=3"];
+    let changes = changes.map(str::to_owned);
+    let profile = studio.grpo_profile(None, &changes).unwrap();
+    let until = |end| {
+        let run = studio.create_grpo_run(&asked.character_id, 7, profile.clone()).unwrap();
+        work(&run, &mut |event| match event {
+            TrainEvent::Epoch(_) => end,
+            _ => Control::Continue,
+        })
+        .unwrap();
+        run
+    };
+    // What goes on from an adapter begins with the newest: both runs are to begin with stage 1.
+    let paused = until(Control::Pause);
+    let stopped = until(Control::Stop);
+    let run_id = paused.file_name().unwrap().to_string_lossy().into_owned();
+    let step = studio.run_keeping(&run_id).unwrap();
+    studio.keep_run(&run_id).unwrap();
+    let ended = wait_for("what was learned", || {
+        let run = studio.run(&run_id).unwrap().run;
+        assert_ne!(run.status, "failed", "{:?}", run.error);
+        (run.status == "stopped").then_some(run)
+    });
+    assert_eq!(ended.step, step);
+    for file in ["adapter_model.safetensors", "adapter_config.json"] {
+        let read = |run: &Path| std::fs::read(run.join("adapter").join(file)).unwrap();
+        assert!(read(&stopped) == read(&paused), "{file}: other than stopped there");
+    }
+    assert_eq!(studio.character(&id).unwrap().adapters.len(), 3);
 }
 
 /// What no field of the window shows comes from the earlier run, too.

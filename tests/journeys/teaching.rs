@@ -1,5 +1,7 @@
 //! Importing a character, teaching it, interrupting and going on.
 
+use std::path::Path;
+
 use troupe_api::{ErrorCause, wire::StartTraining, work};
 use troupe_tests::{Scratch, reply, say, wait_for};
 use troupe_train::events::{Control, Outcome, TrainEvent};
@@ -21,7 +23,9 @@ fn a_taught_character_chats_with_what_it_learned() {
     let chat = studio.create_chat(&id).unwrap();
     let before = reply(&say(&studio, &chat.chat.id, "Hello?")).clone();
 
-    let run = studio.create_run(&request(&id, 3)).unwrap();
+    // In full: low-rank updates of a fresh generation expert, whose outputs are zero, change nothing yet.
+    let recipe = studio.recipe(Some("mini-full"), &[], Some(3)).unwrap();
+    let run = studio.create_run_with(&id, 1, recipe).unwrap();
     let mut steps = Vec::new();
     let outcome = work(&run, &mut |event| {
         if let TrainEvent::Step { step, loss, .. } = event {
@@ -75,6 +79,61 @@ fn a_paused_run_goes_on_where_it_was() {
     let weights =
         |run: &std::path::Path| std::fs::read(run.join("adapter/adapter_model.safetensors"));
     assert!(weights(&whole).unwrap() == weights(&run).unwrap(), "the interruption left a trace");
+}
+
+#[test]
+fn what_a_paused_run_learned_can_be_kept() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let until = |end| {
+        let run = studio.create_run(&request(&id, 4)).unwrap();
+        let outcome = work(&run, &mut |event| match event {
+            TrainEvent::Step { step: 2, .. } => end,
+            _ => Control::Continue,
+        });
+        (run, outcome.unwrap())
+    };
+    let (stopped, _) = until(Control::Stop);
+    let (paused, outcome) = until(Control::Pause);
+    assert_eq!(outcome, Outcome::Paused);
+    let run_id = paused.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(studio.character(&id).unwrap().adapters.len(), 1);
+    assert_eq!(studio.run_keeping(&run_id).unwrap(), 2);
+    studio.keep_run(&run_id).unwrap();
+    let ended = wait_for("what was learned", || {
+        let run = studio.run(&run_id).unwrap().run;
+        assert_ne!(run.status, "failed", "{:?}", run.error);
+        (run.status == "stopped").then_some(run)
+    });
+    assert_eq!(ended.step, 2);
+    assert_eq!(studio.character(&id).unwrap().adapters.len(), 2);
+    let files = ["adapter_model.safetensors", "adapter_config.json"];
+    for file in files.map(|name| Path::new("adapter").join(name)) {
+        let read = |run: &Path| std::fs::read(run.join(&file)).unwrap();
+        assert!(read(&stopped) == read(&paused), "{}: other than stopped there", file.display());
+    }
+    assert_eq!(studio.run_keeping(&run_id).unwrap_err().cause, Some(ErrorCause::RunEnded));
+    assert!(!paused.join("keep").exists());
+}
+
+#[test]
+fn a_run_without_a_checkpoint_has_nothing_to_keep() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let run = studio.create_run(&request(&id, 4)).unwrap();
+    let run_id = run.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(studio.run_keeping(&run_id).unwrap_err().cause, Some(ErrorCause::StillOn));
+    work(&run, &mut |event| match event {
+        TrainEvent::Step { step: 1, .. } => Control::Pause,
+        _ => Control::Continue,
+    })
+    .unwrap();
+    std::fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    let error = studio.keep_run(&run_id).unwrap_err();
+    assert_eq!(error.cause, Some(ErrorCause::NothingLearned));
+    assert_eq!(studio.run(&run_id).unwrap().run.status, "paused", "it can still go on");
 }
 
 #[test]
@@ -259,7 +318,7 @@ fn every_mode_changes_what_it_may_and_its_adapter_loads() {
     let cases = [
         (set(&["mode=lora"]), "lora_A"),
         (set(&["mode=generation"]), "lora_A"),
-        (set(&["condition_refresh=0", "lora.rank=0", "mode=full"]), "mlp.up_proj.weight"),
+        (set(&["condition_refresh=0", "mode=full", "lora.rank=0"]), "mlp.up_proj.weight"),
     ];
     for (recipe, expected) in cases {
         let run = studio.create_run_with(&id, 1, recipe).unwrap();

@@ -40,6 +40,7 @@ export const ids = {
   teachPause: 'teach-pause',
   teachResume: 'teach-resume',
   teachStop: 'teach-stop',
+  teachKeep: 'teach-keep',
   teachStep: 'teach-step',
   teachSteps: 'teach-steps',
   teachExpert: 'teach-expert',

@@ -109,6 +109,8 @@ pub enum ErrorCause {
     StillOn,
     /// A run of stage 2 that has not ended goes on from what this one taught.
     RunNeeded,
+    /// A run without a checkpoint has nothing to keep.
+    NothingLearned,
     /// Another process works on the run.
     RunBusy,
     /// The run's folder cannot be read.

@@ -15,6 +15,7 @@ mod evaluation;
 mod export;
 mod gallery;
 mod generate;
+mod keeping;
 mod material;
 mod memory;
 mod picture_file;

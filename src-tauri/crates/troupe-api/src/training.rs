@@ -8,7 +8,7 @@ use troupe_jobs::{Request, RunFolder, State, Status};
 use troupe_nn::precision::Products;
 use troupe_train::{
     estimate::{estimate, recipe_samples},
-    events::{Control, Outcome, TrainEvent},
+    events::{Control, Outcome, RunPhase, TrainEvent},
     grpo::{
         profile::GrpoProfile,
         trainer::{self, GrpoJob},
@@ -20,7 +20,7 @@ use troupe_train::{
 use crate::{
     Studio,
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
-    now_ms, refining,
+    keeping, now_ms, refining,
     room::Needs,
     wire::{
         CurvePoint, FindingItem, KindItem, RunDetail, RunSummary, SampleItem, StartTraining,
@@ -413,7 +413,7 @@ impl Studio {
     }
 
     /// What a run that was created before needs.
-    fn needs_of(&self, run: &RunFolder) -> ApiResult<Needs> {
+    pub(crate) fn needs_of(&self, run: &RunFolder) -> ApiResult<Needs> {
         let file = run_file(run)?;
         match &file.job {
             Job::Sft(job) => self.sft_needs(&file.character_id, &job.recipe),
@@ -436,7 +436,7 @@ impl Studio {
         }
     }
 
-    fn spawn(&self, run: &RunFolder) -> ApiResult<()> {
+    pub(crate) fn spawn(&self, run: &RunFolder) -> ApiResult<()> {
         self.spawn_worker(run, "train-worker")
     }
 
@@ -499,6 +499,7 @@ impl Studio {
         }
         self.refuse_when_busy()?;
         self.make_room(self.needs_of(&run)?)?;
+        keeping::take_request(&run); // of a process that ended before it read it
         self.spawn(&run)?;
         leave_queue(&run);
         summary(&run)
@@ -705,6 +706,9 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
     state.status = Status::Running;
     state.error = None;
     run.set_state(&state)?;
+    if keeping::take_request(&run) {
+        return keep(&run, &file, state);
+    }
     let mut broken = None;
     let mut hear = |event: TrainEvent| {
         state.elapsed_secs = before + started.elapsed().as_secs_f64();
@@ -751,6 +755,25 @@ pub fn work(dir: &Path, on: &mut dyn FnMut(&TrainEvent) -> Control) -> ApiResult
     };
     run.set_state(&state)?;
     run.clear_request()?;
+    Ok(outcome)
+}
+
+/// Ends a run with what its newest checkpoint holds. The steps after that are undone.
+fn keep(run: &RunFolder, file: &RunFile, mut state: State) -> ApiResult<Outcome> {
+    let tell = |event| Ok::<_, ApiError>(run.append(&RunEvents { at_ms: now_ms(), event })?);
+    tell(RunPhase::WritingAdapter.into())?;
+    let kept = keeping::export(&file.job).and_then(|step| install(run, file).map(|()| step));
+    match kept {
+        Ok(step) => state.step = step,
+        Err(error) => {
+            fail(run, &mut state, &error)?;
+            return Err(error);
+        }
+    }
+    let outcome = Outcome::Stopped;
+    tell(TrainEvent::Ended { outcome })?;
+    (state.status, state.eta_secs) = (Status::Stopped, None);
+    run.set_state(&state)?;
     Ok(outcome)
 }
 

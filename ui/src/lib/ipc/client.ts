@@ -136,7 +136,7 @@ export const client = {
   stopGeneration: (generationId: string) => call<null>('stop_generation', { generationId }),
 
   trainingPlan: (request: StartTraining) => call<TrainingPlan>('training_plan', { request }),
-  saveRunCsv: (id: string) => call<boolean>('save_run_csv', { id }),
+  saveRunCsv: (id: string) => call<string | null>('save_run_csv', { id }),
   startTraining: (request: StartTraining) => call<RunSummary>('start_training', { request }),
   refinePlan: (request: StartRefining) => call<RefinePlan>('refine_plan', { request }),
   startRefining: (request: StartRefining) => call<RunSummary>('start_refining', { request }),
@@ -145,6 +145,9 @@ export const client = {
     call<string>('save_prompts', { characterId, prompts }),
   pauseRun: (id: string) => call<null>('pause_run', { id }),
   resumeRun: (id: string) => call<RunSummary>('resume_run', { id }),
+  /** The step whose weights `keepRun` keeps. */
+  runKeeping: (id: string) => call<number>('run_keeping', { id }),
+  keepRun: (id: string) => call<RunSummary>('keep_run', { id }),
   stopRun: (id: string) => call<null>('stop_run', { id }),
   runDeletion: (id: string) => call<RunDeletion>('run_deletion', { id }),
   deleteRun: (id: string) => call<null>('delete_run', { id }),

@@ -173,6 +173,8 @@ export const en = {
   stopSure: 'Stop for good?',
   stopSureHint:
     'What was learned is kept: {done}. A stopped run cannot go on; one that is paused can, and leaves the computer free.',
+  keepSureHint:
+    'What was learned until then is kept: {done}. The run ends and cannot go on. It takes a moment.',
   running: 'Teaching',
   waiting: 'Starting',
   paused: 'Paused',

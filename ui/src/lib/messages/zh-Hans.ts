@@ -170,6 +170,7 @@ export const zhHans: Catalogue = {
   stopRun: '停止并保留',
   stopSure: '要彻底停止吗？',
   stopSureHint: '学到的内容会保留：{done}。停止后不能继续；暂停则可以，而且同样不占用电脑。',
+  keepSureHint: '到此为止学到的内容会保留：{done}。这次教学就此结束，不能再继续。需要稍等片刻。',
   running: '教学中',
   waiting: '正在启动',
   paused: '已暂停',

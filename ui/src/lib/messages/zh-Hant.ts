@@ -170,6 +170,7 @@ export const zhHant: Catalogue = {
   stopRun: '停止並保留',
   stopSure: '要徹底停止嗎？',
   stopSureHint: '學到的內容會保留：{done}。停止後不能繼續；暫停則可以，而且同樣不佔用電腦。',
+  keepSureHint: '到此為止學到的內容會保留：{done}。這次教學就此結束，不能再繼續。需要稍等片刻。',
   running: '教學中',
   waiting: '正在啟動',
   paused: '已暫停',

@@ -123,6 +123,8 @@ export const told = {
   'error.stillOn.hint': 'Stop it first, or wait until it has ended.',
   'error.runNeeded': 'A run of stage 2 goes on from what this one taught.',
   'error.runNeeded.hint': 'Let that run end, or delete it first.',
+  'error.nothingLearned': 'This run has no checkpoint: there is nothing to keep yet.',
+  'error.nothingLearned.hint': 'Go on with it, or delete it.',
   'error.runBusy': 'Another process is already working on this run.',
   'error.runBusy.hint': 'Wait until it has ended, or pause it.',
   'error.runUnreadable': 'The run cannot be read. {path}',

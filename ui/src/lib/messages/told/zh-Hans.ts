@@ -115,6 +115,8 @@ export const told = {
   'error.stillOn.hint': '请先停止它，或等它结束。',
   'error.runNeeded': '有一次第二阶段的运行建立在这次学到的内容之上。',
   'error.runNeeded.hint': '等那次运行结束，或先删除它。',
+  'error.nothingLearned': '这次运行没有检查点，还没有可以保留的内容。',
+  'error.nothingLearned.hint': '请继续它，或将它删除。',
   'error.runBusy': '另一个进程正在处理这次运行。',
   'error.runBusy.hint': '等它结束，或将它暂停。',
   'error.runUnreadable': '无法读取这次运行。{path}',

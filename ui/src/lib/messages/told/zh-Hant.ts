@@ -115,6 +115,8 @@ export const told = {
   'error.stillOn.hint': '請先停止它，或等它結束。',
   'error.runNeeded': '有一次第二階段的執行建立在這次學到的內容之上。',
   'error.runNeeded.hint': '等那次執行結束，或先刪除它。',
+  'error.nothingLearned': '這次執行沒有檢查點，還沒有可以保留的內容。',
+  'error.nothingLearned.hint': '請繼續它，或將它刪除。',
   'error.runBusy': '另一個處理程序正在進行這次執行。',
   'error.runBusy.hint': '等它結束，或將它暫停。',
   'error.runUnreadable': '無法讀取這次執行。{path}',
