@@ -26,7 +26,7 @@ pub struct Chat {
     pub pinned_ms: Option<i64>,
 }
 
-fn read(row: &Row) -> rusqlite::Result<Chat> {
+pub(crate) fn read(row: &Row) -> rusqlite::Result<Chat> {
     Ok(Chat {
         id: row.get("id")?,
         character_id: row.get("character_id")?,

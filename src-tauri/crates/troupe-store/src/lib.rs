@@ -9,6 +9,7 @@ mod messages;
 mod migrations;
 mod pictures;
 mod sent;
+mod trash;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ pub use chats::Chat;
 pub use messages::{Message, MessageState, NewMessage, Role, SearchHit};
 pub use pictures::{NewPicture, Picture, PictureFilter, PictureKind, PictureOrder};
 pub use sent::Sent;
+pub use trash::{Deleted, Discard, Orphans};
 
 /// Errors of the store.
 #[derive(Debug, thiserror::Error)]

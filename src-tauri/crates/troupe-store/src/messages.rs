@@ -138,7 +138,7 @@ pub struct SearchHit {
     pub snippet: String,
 }
 
-fn read(row: &Row) -> rusqlite::Result<Message> {
+pub(crate) fn read(row: &Row) -> rusqlite::Result<Message> {
     let role: String = row.get("role")?;
     let state: String = row.get("state")?;
     Ok(Message {

@@ -109,8 +109,17 @@ ALTER TABLE messages ADD COLUMN made_text TEXT;
 ALTER TABLE messages ADD COLUMN made_state TEXT;
 ";
 
+/// What was deleted: found at once, and discarded without looking at all the rest. A picture that left
+/// the gallery for good may stay for a chat.
+const TRASH: &str = "
+ALTER TABLE pictures ADD COLUMN has_left INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_deleted ON messages (deleted_ms) WHERE deleted_ms IS NOT NULL;
+CREATE INDEX messages_after ON messages (parent_id);
+CREATE INDEX pictures_by_reference ON pictures (reference_id) WHERE reference_id IS NOT NULL;
+";
+
 /// Statements of each version, in order.
-const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS, PLACES, EDITS];
+const MIGRATIONS: &[&str] = &[FIRST, GALLERY, CHAT_TOOLS, PLACES, EDITS, TRASH];
 
 /// Brings `connection`, opened from `path`, to the newest version.
 pub(crate) fn run(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -125,7 +125,7 @@ pub struct PictureFilter {
     pub order: PictureOrder,
 }
 
-fn read(row: &Row) -> rusqlite::Result<Picture> {
+pub(crate) fn read(row: &Row) -> rusqlite::Result<Picture> {
     let kind: String = row.get("kind")?;
     Ok(Picture {
         id: row.get("id")?,
@@ -297,7 +297,8 @@ impl Store {
     /// # Errors
     /// When it does not exist.
     pub fn restore_picture(&self, id: &str) -> Result<()> {
-        self.mark_picture(id, "UPDATE pictures SET deleted_ms = ?2 WHERE id = ?1", &None::<i64>)
+        let sql = "UPDATE pictures SET deleted_ms = ?2, has_left = 0 WHERE id = ?1";
+        self.mark_picture(id, sql, &None::<i64>)
     }
 
     /// Id of the newest message that shows a picture, in a chat that is not deleted.
