@@ -15,10 +15,10 @@ use troupe_api::{
     ApiError, ApiResult, ChatSink, CompareSink, ErrorCode, Studio,
     wire::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
-        ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, ExportFormat,
-        ExportOutcome, FindingItem, ImportOutcome, MessageItem, PictureItem, PromptReport,
-        Regenerate, RunDeletion, RunDetail, RunSummary, SceneItem, SearchResult, SendMessage,
-        SentPrompt, StartTraining, Started, TrainingPlan, TreePage,
+        ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, DeletedItems,
+        DeletedRef, ExportFormat, ExportOutcome, FindingItem, ImportOutcome, MessageItem,
+        PictureItem, PromptReport, Regenerate, RunDeletion, RunDetail, RunSummary, SceneItem,
+        SearchResult, SendMessage, SentPrompt, StartTraining, Started, TrainingPlan, TreePage,
     },
 };
 
@@ -90,6 +90,8 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         run_deletion,
         delete_run,
         restore_run,
+        deleted_items,
+        discard_items,
         list_runs,
         get_run,
         save_run_csv,
@@ -532,6 +534,16 @@ fn delete_run(studio: Shared<'_>, id: &str) -> ApiResult<()> {
 #[tauri::command(async)]
 fn restore_run(studio: Shared<'_>, id: &str) -> ApiResult<RunSummary> {
     studio.restore_run(id)
+}
+
+#[tauri::command(async)]
+fn deleted_items(studio: Shared<'_>) -> ApiResult<DeletedItems> {
+    studio.deleted()
+}
+
+#[tauri::command(async)]
+fn discard_items(studio: Shared<'_>, items: Vec<DeletedRef>) -> ApiResult<()> {
+    studio.discard(&items).map(drop) // the space is freed in a while
 }
 
 #[tauri::command(async)]

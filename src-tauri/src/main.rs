@@ -43,7 +43,7 @@ fn run() -> Result<()> {
         Err(error) => tracing::warn!("unfinished replies could not be closed: {error}"),
     }
     studio.discard_outgoing();
-    studio.discard_deleted();
+    studio.discard_old();
     if let Err(error) = studio.start_next_run() {
         tracing::warn!("the next run in the queue could not be started: {error}");
     }

@@ -1,8 +1,8 @@
-//! Runs and evaluations are deleted, and come back.
+//! Things are deleted, come back, and go for good.
 
 use troupe_api::{
     ErrorCause, Studio,
-    wire::{StartEvaluation, StartTraining},
+    wire::{DeletedKind, DeletedRef, SendMessage, StartEvaluation, StartTraining},
     work,
 };
 use troupe_tests::{Scratch, reply, say, wait_for};
@@ -75,18 +75,105 @@ fn a_deleted_run_takes_along_what_it_taught_and_brings_it_back() {
     assert_eq!(cause(studio.restore_run(&second)), Some(ErrorCause::NoSuchEntry));
 }
 
+/// Lets a folder of the trash look as if it had come there so many days ago.
+fn age(scratch: &Scratch, folder: &str, days: u64) {
+    let folder = std::fs::File::open(scratch.home().join("trash").join(folder)).unwrap();
+    let long = std::time::Duration::from_secs(days * 24 * 60 * 60);
+    folder.set_modified(std::time::SystemTime::now() - long).unwrap();
+}
+
+fn deleted(studio: &Studio) -> Vec<(DeletedKind, String)> {
+    studio.deleted().unwrap().items.into_iter().map(|item| (item.kind, item.id)).collect()
+}
+
 #[test]
-fn deleted_runs_are_gone_after_the_next_start() {
+fn what_was_deleted_goes_by_itself_in_a_month() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let (old, new) = (teach(&studio, &id, 2), teach(&studio, &id, 2));
+    studio.delete_run(&old).unwrap();
+    studio.delete_run(&new).unwrap();
+    let character = studio.delete_character(&id).unwrap();
+    age(&scratch, &format!("runs/{old}"), u64::from(troupe_api::KEPT_DAYS) + 1);
+    age(&scratch, &format!("runs/{new}"), u64::from(troupe_api::KEPT_DAYS) - 1);
+    age(&scratch, &format!("characters/{character}"), u64::from(troupe_api::KEPT_DAYS) - 2);
+    studio.discard_old().join().unwrap();
+    let left = [(DeletedKind::Character, character.clone()), (DeletedKind::Run, new.clone())];
+    assert_eq!(deleted(&studio), left);
+    assert_eq!(cause(studio.restore_run(&old)), Some(ErrorCause::NoSuchEntry));
+    let discarded = scratch.home().join("trash/discarded");
+    assert_eq!(std::fs::read_dir(discarded).unwrap().count(), 0, "their space is freed");
+    studio.restore_character(&character).unwrap();
+    studio.restore_run(&new).unwrap();
+    assert!(deleted(&studio).is_empty());
+}
+
+#[test]
+fn all_that_was_deleted_is_in_one_list_and_goes_when_that_is_emptied() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");
     let studio = scratch.studio();
     let run = teach(&studio, &id, 2);
+    let chat = studio.create_chat(&id).unwrap().chat.id;
+    let said = studio.attach_picture(&png()).unwrap();
+    let request = SendMessage {
+        chat_id: chat.clone(),
+        text: "What is this?\nTell me.".into(),
+        attachment: Some(said.clone()),
+        ..SendMessage::default()
+    };
+    let (sender, events) = std::sync::mpsc::channel();
+    studio.send_message(request, Box::new(move |event| sender.send(event).unwrap())).unwrap();
+    let answer = reply(&events.into_iter().collect::<Vec<_>>()).clone();
+    let picture = answer.picture.unwrap().id;
+    let question = answer.parent_id.unwrap();
+    let other = studio.create_chat(&id).unwrap().chat.id;
+
     studio.delete_run(&run).unwrap();
-    studio.discard_deleted().join().unwrap();
+    studio.delete_gallery_pictures(std::slice::from_ref(&picture)).unwrap();
+    studio.delete_message(&question).unwrap();
+    studio.delete_chat(&other).unwrap();
+    let items = studio.deleted().unwrap().items;
+    let of = |kind| items.iter().find(|item| item.kind == kind).unwrap();
+    assert_eq!(items.len(), 4, "{items:?}");
+    let message = of(DeletedKind::Message);
+    assert_eq!((message.title.as_str(), message.num_messages), ("What is this?", 2));
+    assert_eq!(message.owner, Some(studio.chat(&chat).unwrap().chat.title));
+    assert_eq!(of(DeletedKind::Chat).owner.as_deref(), Some("Dot"));
+    assert!(of(DeletedKind::Picture).size_bytes.unwrap() > 0.);
+    let taught = of(DeletedKind::Run);
+    assert_eq!((taught.owner.as_deref(), taught.stage.as_deref()), (Some("Dot"), Some("sft")));
+    assert!(taught.size_bytes.unwrap() > 1000.);
+
+    let character = studio.delete_character(&id).unwrap();
+    let items = studio.deleted().unwrap().items;
+    assert_eq!((items[0].id.as_str(), items[0].title.as_str()), (character.as_str(), "Dot"));
+    assert_eq!(items.len(), 5);
+    let file = studio.drawn_picture_file(&picture).unwrap();
+    let refs: Vec<DeletedRef> =
+        items.into_iter().map(|item| DeletedRef { kind: item.kind, id: item.id }).collect();
+    // Ids are names of folders, not paths.
+    let outside = DeletedRef { kind: DeletedKind::Run, id: "../../pictures".into() };
+    studio.discard(&[outside]).unwrap().join().unwrap();
+    assert!(file.exists());
+    studio.discard(&refs).unwrap().join().unwrap();
+    assert!(deleted(&studio).is_empty());
+    assert!(!file.exists(), "the message that showed it is gone too");
+    assert!(studio.attachment_file(&said).is_err());
+    assert!(studio.restore_character(&character).is_err());
     assert_eq!(cause(studio.restore_run(&run)), Some(ErrorCause::NoSuchEntry));
-    let trash = scratch.home().join("trash");
-    assert!(!trash.join("runs").exists() && !trash.join("discarded").exists());
-    assert!(trash.join("characters").exists(), "characters are kept");
+    assert!(studio.restore_message(&question).is_err() && studio.chat(&other).is_err());
+    assert!(studio.chat(&chat).is_ok(), "it was not deleted");
+    studio.discard(&refs).unwrap().join().unwrap(); // a list that is no longer true
+}
+
+/// A small picture of one colour.
+fn png() -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let image = image::RgbImage::from_pixel(8, 8, image::Rgb([200, 20, 20]));
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
 }
 
 #[test]

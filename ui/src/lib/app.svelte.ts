@@ -42,6 +42,9 @@ export class App {
   zoom = $state(100);
   isPaletteOpen = $state(false);
   isSheetOpen = $state(false);
+  isDeletedOpen = $state(false);
+  /** Counts up when the open place is to be built anew. */
+  revision = $state(0);
   /** Whether the details of each place are unfolded. */
   #unfolded = $state<Partial<Record<Place, boolean>>>({});
   /** Chats of the place that is open, for the palette; set by whoever shows them. */
@@ -153,6 +156,14 @@ export class App {
       this.place = 'welcome';
     }
     await this.refreshStatus();
+  }
+
+  /** Shows everything anew, where things changed behind the open place's back. */
+  async renew(): Promise<void> {
+    if (this.beforeLeave) await this.beforeLeave();
+    await this.refresh();
+    this.revision += 1;
+    void mendFocus();
   }
 
   async refresh(): Promise<void> {

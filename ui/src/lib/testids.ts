@@ -65,6 +65,12 @@ export const ids = {
   toastUndo: 'toast-undo',
   hash: 'hash',
   errorMessage: 'error-message',
+  deletedOpen: 'deleted-open',
+  deletedDialog: 'deleted-dialog',
+  deletedItem: 'deleted-item',
+  deletedRestore: 'deleted-restore',
+  deletedDiscard: 'deleted-discard',
+  deletedEmpty: 'deleted-empty',
   themeMenu: 'theme-menu',
   statusChip: 'status-chip',
 

@@ -124,7 +124,8 @@ fn status(state: MessageState) -> MessageStatus {
     }
 }
 
-fn title_of(text: &str) -> String {
+/// What a chat is called that begins with `text`.
+pub(crate) fn title_of(text: &str) -> String {
     shortened(text, TITLE)
 }
 
@@ -406,7 +407,7 @@ impl Studio {
         self.attach_picture(&self.picture_bytes(&file)?)
     }
 
-    fn attachments_dir(&self) -> std::path::PathBuf {
+    pub(crate) fn attachments_dir(&self) -> std::path::PathBuf {
         self.home().join("attachments")
     }
 

@@ -1,12 +1,11 @@
 //! Runs and evaluations that leave the history, and their way back.
 //!
 //! What is deleted moves into `trash/` of the data folder, with the adapter that a character had from
-//! it. It can be brought back until the window is opened again; then its space is freed.
+//! it, and can be brought back from there until it is discarded (`trash.rs`).
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread::JoinHandle,
 };
 
 use troupe_jobs::{RunFolder, Status};
@@ -20,7 +19,7 @@ use crate::{
 };
 
 /// Of an entry of the trash: what the history had, and what the character had.
-const RUN: &str = "run";
+pub(crate) const RUN: &str = "run";
 const ADAPTER: &str = "adapter";
 
 fn not_there(id: &str) -> ApiError {
@@ -55,7 +54,7 @@ pub(crate) fn folder_bytes(dir: &Path) -> f64 {
     entries.map(bytes).sum()
 }
 
-fn move_folder(from: &Path, to: &Path) -> ApiResult<()> {
+pub(crate) fn move_folder(from: &Path, to: &Path) -> ApiResult<()> {
     let moved = match to.parent() {
         Some(parent) => fs::create_dir_all(parent).and_then(|()| fs::rename(from, to)),
         None => fs::rename(from, to),
@@ -79,7 +78,8 @@ fn move_after(before: (&Path, &Path), from: &Path, to: &Path) -> ApiResult<()> {
 }
 
 impl Studio {
-    fn trash(&self, kind: &str) -> PathBuf {
+    /// Folder that holds what was deleted of a kind.
+    pub(crate) fn trash(&self, kind: &str) -> PathBuf {
         self.home().join("trash").join(kind)
     }
 
@@ -212,28 +212,6 @@ impl Studio {
         move_folder(&holder.join(RUN), &self.evaluations_dir().join(id))?;
         discard_empty(&holder);
         Ok(())
-    }
-
-    /// Frees the space of deleted runs and evaluations, which cannot be brought back any more. The
-    /// window calls it once at start and does not wait for its end.
-    pub fn discard_deleted(&self) -> JoinHandle<()> {
-        let old = self.trash("discarded");
-        for kind in ["runs", "evaluations"] {
-            let aside = old.join(uuid::Uuid::now_v7().to_string());
-            // Moved first: what is deleted from now on is not among it.
-            if self.trash(kind).exists()
-                && let Err(error) = move_folder(&self.trash(kind), &aside)
-            {
-                tracing::warn!("what was deleted stays on disk: {error}");
-            }
-        }
-        std::thread::spawn(move || {
-            if old.exists()
-                && let Err(error) = fs::remove_dir_all(&old)
-            {
-                tracing::warn!("what was deleted stays on disk: {error} ({})", old.display());
-            }
-        })
     }
 }
 

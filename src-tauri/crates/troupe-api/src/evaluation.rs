@@ -153,6 +153,14 @@ fn foreign(dir: &Path) -> Option<EvaluationSummary> {
     })
 }
 
+/// The evaluation in a folder, wherever that is; none when it cannot be read.
+pub(crate) fn told_evaluation(dir: &Path) -> Option<EvaluationSummary> {
+    match RunFolder::open(dir) {
+        Ok(run) => summary(&run).ok(),
+        Err(_) => foreign(dir),
+    }
+}
+
 impl Studio {
     pub(crate) fn evaluations_dir(&self) -> PathBuf {
         self.home().join("evaluations")

@@ -27,6 +27,7 @@ mod scene;
 mod speed;
 mod sprites;
 mod training;
+mod trash;
 mod tree;
 pub mod wire;
 mod wire_chat;
@@ -51,6 +52,7 @@ pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCause, ErrorCode};
 pub use evaluation::evaluate;
 pub use training::{RunEvents, products, work};
+pub use trash::KEPT_DAYS;
 
 /// Where things are.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod import;
 mod material;
 mod refining;
 mod teaching;
+mod trash;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,7 @@ pub use refining::{
     RefineNumbers, RefinePlan, RemarkItem, StartRefining, TrialItem,
 };
 pub use teaching::{RecipeItem, RunDeletion, RunPhase, TaughtKind};
+pub use trash::{DeletedItem, DeletedItems, DeletedKind, DeletedRef};
 
 /// State of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, TS)]

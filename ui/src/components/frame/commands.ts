@@ -67,6 +67,12 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
       hint: '?',
       run: () => (app.isSheetOpen = true),
     },
+    {
+      id: 'deleted',
+      title: t('deletedTitle'),
+      group: t('actions'),
+      run: () => (app.isDeletedOpen = true),
+    },
     { id: 'welcome', title: t('welcome'), group: t('goTo'), run: () => app.go('welcome') },
     ...app.characters
       .filter((c) => !c.problem)

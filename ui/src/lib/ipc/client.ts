@@ -25,6 +25,8 @@ import type { ChatDetail } from './bindings/ChatDetail';
 import type { ChatEvent } from './bindings/ChatEvent';
 import type { ChatSummary } from './bindings/ChatSummary';
 import type { CropItem } from './bindings/CropItem';
+import type { DeletedItems } from './bindings/DeletedItems';
+import type { DeletedRef } from './bindings/DeletedRef';
 import type { DrawingEvent } from './bindings/DrawingEvent';
 import type { DrawPicture } from './bindings/DrawPicture';
 import type { ExpressionSheetItem } from './bindings/ExpressionSheetItem';
@@ -154,6 +156,10 @@ export const client = {
   restoreRun: (id: string) => call<RunSummary>('restore_run', { id }),
   listRuns: (characterId: string | null) => call<RunSummary[]>('list_runs', { characterId }),
   getRun: (id: string) => call<RunDetail>('get_run', { id }),
+
+  deletedItems: () => call<DeletedItems>('deleted_items'),
+  /** For good. */
+  discardItems: (items: DeletedRef[]) => call<null>('discard_items', { items }),
 
   galleryPage: (filter: GalleryFilter, offset: number, limit: number) =>
     call<GalleryPage>('gallery_page', { filter, offset, limit }),

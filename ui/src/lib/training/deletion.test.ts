@@ -21,7 +21,7 @@ const run = (id: string, part: Partial<RunSummary> = {}): RunSummary =>
 describe('what is said before a run is deleted', () => {
   const runs = [run('b'), run('a', { createdMs: 9e11 })];
   const unused: RunDeletion = { sizeBytes: 12_300_000, isInUse: false, fallsBackTo: null };
-  const frees = 'Undo in the notice that follows brings it back. 12 MB are freed when Troupe starts next.';
+  const frees = 'It can be brought back from Recently deleted for a while; then 12 MB are freed.';
 
   it('is how much room it frees, and no more where nothing else changes', () => {
     expect(deletionWords(run('a'), unused, runs)).toBe(frees);
