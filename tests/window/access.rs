@@ -106,6 +106,8 @@ fn prepare(scratch: &Scratch) -> String {
     wait_for("the run", || (studio.run(&run.id).unwrap().run.status == "finished").then_some(()));
     let chat = studio.create_chat(&id).unwrap();
     say(&studio, &chat.chat.id, "Hello?");
+    let deleted = studio.create_chat(&id).unwrap();
+    studio.delete_chat(&deleted.chat.id).unwrap();
     id
 }
 
@@ -176,6 +178,11 @@ async fn no_view_keeps_anyone_out() {
     checked.window.press(&['?']).await;
     checked.window.find(&by("shortcut-sheet")).await;
     checked.check("shortcuts").await;
+    checked.window.press(&[Key::Escape.into()]).await;
+    checked.window.click(&by("theme-menu")).await;
+    checked.window.click(&by("deleted-open")).await;
+    checked.window.find(&by("deleted-item")).await;
+    checked.check("recently deleted").await;
     checked.window.press(&[Key::Escape.into()]).await;
     for menu in ["theme-menu", "status-chip"] {
         checked.window.click(&by(menu)).await;

@@ -1,7 +1,9 @@
 //! The chat from the first message to finding everything again.
 
 use fantoccini::key::Key;
+use troupe_api::{wire::StartTraining, work};
 use troupe_tests::Scratch;
+use troupe_train::events::Control;
 
 use super::{Window, bundled_model, by};
 
@@ -93,6 +95,67 @@ async fn replies_are_swiped_redrawn_branched_deleted_and_found_again() {
     let chat = studio.list_chats(Some(&id)).unwrap().remove(0);
     let tree = studio.chat_tree(&chat.id, 0, 500).unwrap();
     assert_eq!(tree.rows.len(), rows, "nothing was lost");
+}
+
+#[tokio::test]
+async fn an_edited_reply_says_so_until_the_edit_is_taken_back() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.chat(&id, "Where does the lantern go?").await;
+    let first = window.text(&last("message-text")).await;
+    window.click(&last("edit-message")).await;
+    window.write(&last("edit-field"), "To the garden.").await;
+    window.click(&last("edit-save")).await;
+    window.until_text(&last("message-text"), "To the garden.").await;
+    window.find(&last("message-edited")).await;
+
+    // The model is not said to have made these words.
+    window.click(&last("message-menu")).await;
+    window.click(&last("inspect-sent")).await;
+    window.find(&by("made-edited")).await;
+    window.shot("chat-edited").await;
+    window.close().await;
+
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.find(&last("message-edited")).await;
+    window.click(&last("edit-message")).await;
+    window.write(&last("edit-field"), &first).await;
+    window.click(&last("edit-save")).await;
+    window.until_gone(&last("message-edited")).await;
+    // Undone, it is the edited one again.
+    window.click(&by("toast-undo")).await;
+    window.until_text(&last("message-text"), "To the garden.").await;
+    window.find(&last("message-edited")).await;
+    window.close().await;
+}
+
+#[tokio::test]
+async fn two_sides_answer_the_same_on_the_same_seed() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let request =
+        StartTraining { character_id: id.clone(), num_steps: Some(2), ..Default::default() };
+    work(&studio.create_run(&request).unwrap(), &mut |_| Control::Continue).unwrap();
+    drop(studio);
+
+    // The base beside what was learned: told apart by their hashes.
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.chat(&id, "Hello?").await;
+    window.click(&by("compare-open")).await;
+    window.write(&by("compare-text"), "Where does the lantern go?").await;
+    window.click(&by("compare-run")).await;
+    let side = |index: u32| format!("{}:nth-of-type({index})", by("compare-side"));
+    for index in [1, 2] {
+        window.find(&format!("{} img", side(index))).await;
+    }
+    window.find(&by("compare-run")).await;
+    window.until_text_has(".compare [role=status]", "Same base, same seed", true).await;
+    window.shot("compare-answered").await;
+    assert_eq!(window.count(&format!("{} {}", side(1), by("hash"))).await, 1, "the base alone");
+    assert_eq!(window.count(&format!("{} {}", side(2), by("hash"))).await, 2);
+    window.close().await;
 }
 
 #[tokio::test]

@@ -190,6 +190,18 @@ impl Window {
         }
     }
 
+    /// Waits until an element is no longer there.
+    pub(crate) async fn until_gone(&self, selector: &str) {
+        let started = Instant::now();
+        while self.count(selector).await > 0 {
+            if started.elapsed() > PATIENCE {
+                self.shot("failure").await;
+                panic!("{selector} is still there");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Number of elements.
     pub(crate) async fn count(&self, selector: &str) -> usize {
         self.client.find_all(Locator::Css(selector)).await.unwrap().len()

@@ -12,8 +12,11 @@ mod bench;
 mod chat;
 mod driver;
 mod evaluate;
+mod first_run;
 mod outgoing;
 mod refine;
+mod teach;
+mod trash;
 
 use driver::{Window, by};
 use troupe_api::{wire::StartTraining, work};

@@ -129,6 +129,7 @@ export const ids = {
   deleteMessage: 'delete-message',
   pinMessage: 'pin-message',
   messageMenu: 'message-menu',
+  inspectSent: 'inspect-sent',
   pictureMode: 'picture-mode',
   pictureStop: 'picture-stop',
   samplingPreset: 'sampling-preset',
