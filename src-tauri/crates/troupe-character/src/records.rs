@@ -302,6 +302,17 @@ fn one() -> f64 {
     1.0
 }
 
+impl PromptQuestion {
+    /// Whether the answer is expected to be yes; `None` where it is neither yes nor no.
+    pub fn expects_yes(&self) -> Option<bool> {
+        match self.answer.trim().to_lowercase().as_str() {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        }
+    }
+}
+
 /// A picture prompt for stage 2 and for evaluation, one line of `prompts.jsonl`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PicturePrompt {

@@ -35,7 +35,7 @@ const fn info(
 }
 
 /// All metrics, in the order of the report.
-pub const METRICS: [MetricInfo; 27] = [
+pub const METRICS: [MetricInfo; 28] = [
     info("knowledge_rotation", "Knowledge, rotation accuracy", Some(true), Some(0.25)),
     info("knowledge_option", "Knowledge, likeliest option text", Some(true), Some(0.25)),
     info("knowledge_letter", "Knowledge, letter in the original order", Some(true), None),
@@ -55,6 +55,12 @@ pub const METRICS: [MetricInfo; 27] = [
     info("lost_identity", "Picture: identity lost", Some(false), None),
     info("identity", "Picture: nearest character is the right one", Some(true), None),
     info("clip_t", "Picture: likeness to its prompt", Some(true), None),
+    info(
+        "prompt_vqa",
+        "Picture: questions of its prompt, answered by the base",
+        Some(true),
+        Some(0.5),
+    ),
     info("diversity", "Picture: distance between seeds", None, Some(0.)),
     info("vendi", "Picture: effective number among seeds", None, Some(1.)),
     info("t2t2i_gt", "Reply picture: likeness to the held-out picture", Some(true), None),

@@ -30,7 +30,7 @@ use crate::{
     judge::Judge,
     pictures::centroid,
     records::RecordLog,
-    tasks::{Bench, file_name},
+    tasks::{Bench, Flow, file_name},
 };
 
 /// File that says what a run measures.
@@ -330,27 +330,32 @@ pub fn run(plan: &Plan, watch: Watch) -> EvalResult<ControlFlow<()>> {
     let references = references(plan, model.config())?;
     crate::tasks::baselines(plan, &references, &mut log)?;
     crate::tasks::judge_anchors(plan, &mut log)?;
+    let mut all = Vec::new();
     for stage in &plan.stages {
         for (index, subject) in plan.subjects.iter().enumerate() {
-            model.detach()?;
-            if stage != "base" {
-                match subject.adapters.get(stage) {
-                    Some(adapter) => drop(model.attach(adapter)?),
-                    None => continue, // `check` made sure that somebody has it
-                }
+            // `check` made sure that somebody has it.
+            if stage == "base" || subject.adapters.contains_key(stage) {
+                all.push((stage.as_str(), index));
             }
-            let mut bench = Bench {
-                plan,
-                model: &model,
-                stage,
-                index,
-                references: &references,
-                log: &mut log,
-                watch: &mut *watch,
-            };
-            if bench.run()?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        }
+    }
+    let mut bench = |model: &Model, (stage, index), part: fn(&mut Bench) -> Flow| {
+        let (references, log, watch) = (&references[..], &mut log, &mut *watch);
+        part(&mut Bench { plan, model, stage, index, references, log, watch })
+    };
+    for (stage, index) in &all {
+        model.detach()?;
+        if let Some(adapter) = plan.subjects[*index].adapters.get(*stage) {
+            model.attach(adapter)?;
+        }
+        if bench(&model, (*stage, *index), |bench| bench.run())?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    model.detach()?;
+    for measured in all {
+        if bench(&model, measured, |bench| bench.prompt_questions())?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
     Ok(ControlFlow::Continue(()))

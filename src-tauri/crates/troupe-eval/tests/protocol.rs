@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, collections::HashMap, fs, ops::ControlFlow, pat
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
-use troupe_character::{Character, Library, Question, QuestionKind, Scene, Speaker, Split, Turn};
+use troupe_character::{
+    Character, Library, PicturePrompt, PromptQuestion, Question, QuestionKind, Scene, Speaker,
+    Split, Turn, pictures::load_rgb,
+};
 use troupe_eval::{
     EvalError,
     aggregate::{ALL, aggregate},
@@ -15,7 +18,10 @@ use troupe_eval::{
     report::write_report,
     run::{Plan, Settings, Subject, run},
 };
-use troupe_model::runtime::{LoadOptions, Model};
+use troupe_model::{
+    runtime::{LoadOptions, Model},
+    yes_no::balanced,
+};
 use troupe_testkit::{write_rolescape, write_tiny_model};
 
 /// Characters with every kind of material, on a tiny model.
@@ -264,6 +270,48 @@ fn text_metrics_do_not_move_with_the_generation_expert() {
     plan.out = bench.path("second");
     let records = bench.run(&plan);
     assert_ne!(values(&records, "base", "reply_nll"), values(&records, "sft", "reply_nll"));
+}
+
+/// What judges is the base alone, whatever stage drew: a taught model would judge itself.
+#[test]
+fn questions_of_prompts_are_answered_by_the_base() {
+    let bench = Bench::new();
+    let adapters = bench.plan(&["Dot"], &[]).subjects[0].character.dir.join("adapters");
+    let model = bench.path("model");
+    write_adapter(&model, &adapters.join("one"), "sft", |name| {
+        name.contains("_proj.weight") && !name.contains("_moe_gen")
+    });
+    let mut plan = bench.plan(&["Dot"], &["base", "sft"]);
+    let ask = |question: &str, answer: &str| PromptQuestion {
+        question: question.into(),
+        answer: answer.into(),
+        ..PromptQuestion::default()
+    };
+    plan.subjects[0].character.prompts = vec![PicturePrompt {
+        id: "hill".into(),
+        split: Split::Test,
+        text: "Dot on a hill".into(),
+        questions: vec![ask("Is it Dot?", "yes"), ask("Is it wet?", "Yes"), ask("Where?", "hill")],
+        ..PicturePrompt::default()
+    }];
+    let records = bench.run(&plan);
+    let questions = ["Is it Dot?", "Is it wet?"].map(str::to_owned);
+    let answer = |model: &Model, record: &Record| {
+        let picture = load_rgb(&plan.out.join(record.text("file"))).unwrap();
+        balanced(&model.yes_no(&picture, &questions).unwrap(), &[true, true]).unwrap()
+    };
+    let mut judge = Model::load(&model, &LoadOptions::default()).unwrap();
+    for stage in ["base", "sft"] {
+        let of = |r: &&Record| r.stage == stage && r.task == "prompt_vqa";
+        let asked: Vec<&Record> = records.iter().filter(of).collect();
+        assert_eq!(asked.len(), plan.settings.num_seeds, "{stage}");
+        for record in asked {
+            assert!((record.value - answer(&judge, record)).abs() < 1e-9, "{stage}");
+        }
+    }
+    judge.attach(&adapters.join("one")).unwrap();
+    let record = records.iter().find(|r| r.stage == "sft" && r.task == "prompt_vqa").unwrap();
+    assert!((record.value - answer(&judge, record)).abs() > 1e-6, "the taught one says otherwise");
 }
 
 #[test]

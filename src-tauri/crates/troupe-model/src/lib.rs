@@ -42,3 +42,4 @@ pub mod tokens;
 pub mod unified;
 pub mod vit;
 pub mod weights;
+pub mod yes_no;

@@ -79,6 +79,7 @@ const tasks: Record<string, Key> = {
   'sampled replies': 'taskSampled',
   pictures: 'taskPictures',
   'reply pictures': 'taskReplyPictures',
+  'questions about pictures': 'taskAsked',
 };
 
 /** A task of an evaluation in words. */

@@ -704,6 +704,7 @@ export const en = {
   taskPictures: 'pictures',
   taskReplyPictures: 'reply pictures',
   taskAsked: 'questions about pictures',
+  taskAsked: 'questions about pictures',
   attachBlind: '{name} cannot see pictures: none can be attached',
   attachedBlind: '{name} cannot see pictures: take this one away before you send.',
   materialMove: 'Next or previous item',

@@ -687,6 +687,7 @@ export const zhHans: Catalogue = {
   taskPictures: '图片',
   taskReplyPictures: '回复配图',
   taskAsked: '就图片提问',
+  taskAsked: '就图片提问',
   attachBlind: '{name} 看不到图片：无法附加',
   attachedBlind: '{name} 看不到图片：发送前请移除。',
   materialMove: '上一项或下一项',

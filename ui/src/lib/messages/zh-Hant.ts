@@ -687,6 +687,7 @@ export const zhHant: Catalogue = {
   taskPictures: '圖片',
   taskReplyPictures: '回覆配圖',
   taskAsked: '就圖片提問',
+  taskAsked: '就圖片提問',
   attachBlind: '{name} 看不到圖片：無法附加',
   attachedBlind: '{name} 看不到圖片：傳送前請移除。',
   materialMove: '上一項或下一項',

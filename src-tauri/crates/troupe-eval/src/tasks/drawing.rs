@@ -92,7 +92,12 @@ impl Bench<'_> {
     }
 
     /// The picture of a prompt and seed and its file in the run's folder.
-    fn drawn(&self, item: &str, prompt: &str, seed: u64) -> EvalResult<(String, RgbImage)> {
+    pub(super) fn drawn(
+        &self,
+        item: &str,
+        prompt: &str,
+        seed: u64,
+    ) -> EvalResult<(String, RgbImage)> {
         let name = format!("{}-{seed}.png", file_name(item));
         let folder = [PICTURES_FOLDER, self.stage, &file_name(&self.character().name)];
         let relative: PathBuf = folder.iter().collect::<PathBuf>().join(name);

@@ -110,6 +110,8 @@ pub(super) struct DrawItem {
     pub(super) slice: &'static str,
     /// Id of the held-out picture of the same prompt.
     pub(super) picture: Option<String>,
+    /// Yes/no questions about what is drawn, and whether yes is expected.
+    pub(super) questions: Vec<(String, bool)>,
 }
 
 impl DrawItem {
@@ -133,6 +135,7 @@ pub(super) fn draw_items(character: &Character, settings: &crate::run::Settings)
         prompt: picture.caption.clone(),
         slice,
         picture: (picture.split == Split::Test).then(|| picture.id.clone()),
+        questions: Vec::new(),
     });
     let prompts = spread(held_out_prompts(character), settings.num_prompts);
     let prompts = prompts.map(|prompt| DrawItem {
@@ -140,8 +143,15 @@ pub(super) fn draw_items(character: &Character, settings: &crate::run::Settings)
         prompt: prompt.text.clone(),
         slice: "prompts",
         picture: None,
+        questions: yes_no_questions(prompt),
     });
     captions.chain(prompts).collect()
+}
+
+/// Questions of a prompt that are answered by yes or no, and whether yes is expected.
+fn yes_no_questions(prompt: &PicturePrompt) -> Vec<(String, bool)> {
+    let usable = prompt.usable_questions().into_iter();
+    usable.filter_map(|q| Some((q.question.clone(), q.expects_yes()?))).collect()
 }
 
 /// Picture prompts that stage 2 must not learn from: those marked as test, else a fifth chosen by

@@ -1,5 +1,6 @@
 //! The tasks of the protocol, each item of which becomes records.
 
+mod answering;
 mod baselines;
 mod drawing;
 mod material;
@@ -34,7 +35,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) watch: Watch<'a>,
 }
 
-type Flow = EvalResult<ControlFlow<()>>;
+pub(crate) type Flow = EvalResult<ControlFlow<()>>;
 
 /// Ends the surrounding function when the watcher stopped the run.
 macro_rules! go_on {

@@ -11,7 +11,6 @@ use troupe_model::{
     runtime::ModelFiles,
     runtime::{Model, ReplyRequest, TextSampling},
     scorer::{DualEncoder, SCALE_TENSOR},
-    tokens::TextRole,
 };
 use troupe_nn::noise::{Noise, Stream};
 
@@ -96,37 +95,7 @@ pub struct SelfAnswerer<'a>(pub &'a Model);
 
 impl Answerer for SelfAnswerer<'_> {
     fn yes_no(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<(f64, f64)>> {
-        let (model, reader) = (self.0, self.0.reader());
-        let mut seen = Context::new();
-        reader.read_picture(&mut seen, &model.picture_for_vision(image)?)?;
-        let words = |word: [&str; 4]| -> TrainResult<Vec<usize>> {
-            let first = |w: &&str| Ok(model.tokenizer().encode(w)?.first().map(|id| *id as usize));
-            let mut ids: Vec<usize> = word
-                .iter()
-                .map(first)
-                .collect::<TrainResult<Vec<_>>>()?
-                .into_iter()
-                .flatten()
-                .collect();
-            ids.sort_unstable();
-            ids.dedup();
-            Ok(ids)
-        };
-        let (yes, no) =
-            (words(["yes", "Yes", " yes", " Yes"])?, words(["no", "No", " no", " No"])?);
-        let ask = |question: &String| {
-            let mut context = seen.fork()?;
-            let (ids, _) = model.tokenizer().text_block(TextRole::Prompt, question)?;
-            reader.read_text(&mut context, &ids)?;
-            let start = model.tokenizer().block_start(TextRole::Reply)?;
-            let logits = reader.next_logits(&mut context, &start)?.to_vec1::<f32>()?;
-            let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let share = |x: f32| f64::from(x - top).exp();
-            let total: f64 = logits.iter().map(|x| share(*x)).sum();
-            let of = |ids: &[usize]| ids.iter().map(|i| share(logits[*i])).sum::<f64>() / total;
-            Ok((of(&yes), of(&no)))
-        };
-        questions.iter().map(ask).collect()
+        Ok(self.0.yes_no(image, questions)?)
     }
 
     fn answers(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<String>> {

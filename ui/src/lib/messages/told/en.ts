@@ -290,6 +290,7 @@ export const told = {
   'metric.lost_identity': 'Picture: identity lost',
   'metric.identity': 'Picture: nearest character is the right one',
   'metric.clip_t': 'Picture: likeness to its prompt',
+  'metric.prompt_vqa': 'Picture: questions of its prompt, answered by the base',
   'metric.diversity': 'Picture: distance between seeds',
   'metric.vendi': 'Picture: effective number among seeds',
   'metric.t2t2i_gt': 'Reply picture: likeness to the held-out picture',

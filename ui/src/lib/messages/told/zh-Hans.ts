@@ -272,6 +272,7 @@ export const told = {
   'metric.lost_identity': '图片：不像本人',
   'metric.identity': '图片：最接近的角色正是本人',
   'metric.clip_t': '图片：与提示词的吻合度',
+  'metric.prompt_vqa': '图片：其提示词的问题，由基础模型回答',
   'metric.diversity': '图片：不同种子间的差异',
   'metric.vendi': '图片：不同种子的有效数量',
   'metric.t2t2i_gt': '回复配图：与留出图片的相似度',

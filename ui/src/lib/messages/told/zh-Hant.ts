@@ -272,6 +272,7 @@ export const told = {
   'metric.lost_identity': '圖片：不像本人',
   'metric.identity': '圖片：最接近的角色正是本人',
   'metric.clip_t': '圖片：與提示詞的吻合度',
+  'metric.prompt_vqa': '圖片：其提示詞的問題，由基礎模型回答',
   'metric.diversity': '圖片：不同種子間的差異',
   'metric.vendi': '圖片：不同種子的有效數量',
   'metric.t2t2i_gt': '回覆配圖：與留出圖片的相似度',

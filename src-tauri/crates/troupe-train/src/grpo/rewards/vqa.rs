@@ -9,6 +9,7 @@
 
 use image::RgbImage;
 use troupe_character::PromptQuestion;
+use troupe_model::yes_no::balanced;
 
 use super::{Group, Scorer, VqaForm};
 use crate::error::TrainResult;
@@ -54,24 +55,6 @@ pub fn fallback_score(reply: &str) -> f64 {
     }
 }
 
-/// Balanced score of yes/no questions from probabilities of yes and no. A side without questions
-/// leaves the other alone; `None` without any.
-pub fn soft_score(probabilities: &[(f64, f64)], expects_yes: &[bool]) -> Option<f64> {
-    let side = |yes: bool| {
-        let shares: Vec<f64> = probabilities
-            .iter()
-            .zip(expects_yes)
-            .filter(|(_, expected)| **expected == yes)
-            .map(|((p_yes, p_no), _)| if yes { p_yes } else { p_no } / (p_yes + p_no).max(1e-12))
-            .collect();
-        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
-    };
-    match (side(true), side(false)) {
-        (Some(yes), Some(no)) => Some(0.5 * (yes + no)),
-        (one, other) => one.or(other),
-    }
-}
-
 /// Scores answers.
 pub struct VqaScorer<A> {
     /// Who answers.
@@ -84,10 +67,9 @@ pub struct VqaScorer<A> {
 
 impl<A: Answerer> VqaScorer<A> {
     fn chosen<'a>(&self, group: &Group<'a>) -> Vec<&'a PromptQuestion> {
-        let is_yes_no = |q: &&PromptQuestion| matches!(lower(&q.answer).as_str(), "yes" | "no");
         let all = group.prompt.usable_questions().into_iter();
         let mut kept: Vec<&PromptQuestion> = match self.form {
-            VqaForm::Soft => all.filter(is_yes_no).collect(),
+            VqaForm::Soft => all.filter(|q| q.expects_yes().is_some()).collect(),
             VqaForm::Exact => all.collect(),
         };
         if self.max_questions > 0 {
@@ -99,7 +81,7 @@ impl<A: Answerer> VqaScorer<A> {
     fn soft(&self, group: &Group) -> TrainResult<Vec<f64>> {
         let kept = self.chosen(group);
         let texts: Vec<String> = kept.iter().map(|q| q.question.clone()).collect();
-        let wants: Vec<bool> = kept.iter().map(|q| lower(&q.answer) == "yes").collect();
+        let wants: Vec<bool> = kept.iter().map(|q| q.expects_yes() == Some(true)).collect();
         group
             .images
             .iter()
@@ -107,7 +89,7 @@ impl<A: Answerer> VqaScorer<A> {
                 if texts.is_empty() {
                     return Ok(0.5); // nothing can be told
                 }
-                Ok(soft_score(&self.answerer.yes_no(image, &texts)?, &wants).unwrap_or(0.5))
+                Ok(balanced(&self.answerer.yes_no(image, &texts)?, &wants).unwrap_or(0.5))
             })
             .collect()
     }
@@ -130,10 +112,6 @@ impl<A: Answerer> VqaScorer<A> {
             })
             .collect()
     }
-}
-
-fn lower(text: &str) -> String {
-    text.trim().to_lowercase()
 }
 
 impl<A: Answerer> Scorer for VqaScorer<A> {
@@ -201,7 +179,7 @@ mod tests {
         let scorer = |form| VqaScorer { answerer: AlwaysYes, form, max_questions: 0 };
         assert_eq!(scorer(VqaForm::Soft).score(&group)?, [0.5]);
         assert!((scorer(VqaForm::Exact).score(&group)?[0] - 2. / 2.1).abs() < 1e-12);
-        assert_eq!(soft_score(&[(0.3, 0.1)], &[true]), Some(0.3 / 0.4));
+        assert_eq!(balanced(&[(0.3, 0.1)], &[true]), Some(0.3 / 0.4));
         Ok(())
     }
 }
