@@ -4,21 +4,13 @@
 //! failed has only its checkpoints: a worker makes the adapter from the newest of them, as stopping
 //! there would have, without a further step.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use serde::Deserialize;
 use troupe_character::Character;
 use troupe_jobs::{RunFolder, Status};
-use troupe_model::{
-    adapter::{Adapter, AdapterConfig, adapter_file},
-    runtime::ModelFiles,
-    weights::hash_files,
-};
-use troupe_nn::linear::Lora;
+use troupe_model::{adapter::adapter_file, runtime::ModelFiles, weights::hash_files};
 use troupe_train::{
     checkpoint,
     error::{TrainError, TrainResult},
@@ -27,7 +19,8 @@ use troupe_train::{
         policy::Student,
         trainer::{GrpoJob, TRIALS},
     },
-    sft::{ADAPTER, BEST, CHECKPOINTS, SftJob},
+    sft::{BEST, CHECKPOINTS, SftJob},
+    taught::{save_grpo, save_sft},
 };
 
 use crate::{
@@ -102,34 +95,9 @@ fn learned(tensors: &HashMap<String, Tensor>) -> HashMap<String, Tensor> {
 fn export_sft(job: &SftJob) -> TrainResult<Option<usize>> {
     let found = checkpoint::load_latest::<SftState>(&job.run_dir.join(CHECKPOINTS))?;
     let Some((tensors, state)) = found else { return Ok(None) };
-    let (recipe, mut loras, mut weights) = (&job.recipe, BTreeMap::new(), BTreeMap::new());
-    let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
-    let learned = learned(&tensors);
-    for (name, tensor) in &learned {
-        if let Some(module) = name.strip_suffix(".lora_A") {
-            if let Some(b) = learned.get(&format!("{module}.lora_B")) {
-                let lora = Lora { a: tensor.clone(), b: b.clone(), scale };
-                loras.insert(module.to_owned(), lora);
-            }
-        } else if !name.ends_with(".lora_B") {
-            weights.insert(name.clone(), tensor.clone());
-        }
-    }
+    let base_hash = hash_files(&ModelFiles::find(&job.model_dir)?.all())?;
     let character = Character::load(&job.character_dir)?;
-    let config = AdapterConfig {
-        peft_type: "LORA".into(),
-        r: recipe.lora.rank,
-        lora_alpha: recipe.lora.alpha,
-        target_modules: loras.keys().cloned().collect(),
-        base_hash: hash_files(&ModelFiles::find(&job.model_dir)?.all())?,
-        stage: "sft".into(),
-        data_hash: character.data_hash()?,
-        character: character.name,
-        step: state.step,
-        settings: serde_json::json!({ "seed": job.seed, "recipe": recipe }),
-        ..AdapterConfig::default()
-    };
-    Adapter::save(&job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
+    save_sft(job, &learned(&tensors), &base_hash, &character, state.step)?;
     Ok(Some(state.step))
 }
 
@@ -151,18 +119,7 @@ fn export_grpo(job: &GrpoJob) -> TrainResult<Option<usize>> {
     let student = Student::load(&job.model_dir, &job.adapter_dir, &job.profile.optim, job.seed)?;
     student.swap(&learned(&tensors))?;
     let character = Character::load(&job.character_dir)?;
-    let config = AdapterConfig {
-        peft_type: "LORA".into(),
-        stage: "grpo".into(),
-        data_hash: character.data_hash()?,
-        character: character.name,
-        step: kept,
-        settings: serde_json::json!({
-            "seed": job.seed, "profile": job.profile, "stage1": stage1
-        }),
-        ..AdapterConfig::default()
-    };
-    student.save(&job.run_dir.join(ADAPTER), config)?;
+    save_grpo(job, &student, &stage1, &character, kept)?;
     Ok(Some(kept))
 }
 

@@ -9,6 +9,7 @@
 //! | [`data`] | a character's samples as tensors |
 //! | [`sft`] | stage 1: Unified-SFT (UniCharacter, arXiv:2605.08129) |
 //! | [`grpo`] | stage 2: Character-GRPO |
+//! | [`taught`] | the adapters that runs leave behind |
 //! | [`rehearsal`] | pictures by which a base keeps in practice while it learns |
 //! | [`verdict`] | what held-out losses say about a run |
 //! | [`pretrain`] | the parts of a new base, stage by stage, from captioned pictures |
@@ -32,4 +33,5 @@ mod record;
 pub mod rehearsal;
 pub mod sequence;
 pub mod sft;
+pub mod taught;
 pub mod verdict;

@@ -18,7 +18,6 @@ use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use serde::{Deserialize, Serialize};
 use troupe_character::{Character, samples::SampleKind};
 use troupe_model::{
-    adapter::{Adapter, AdapterConfig},
     config::ModelConfig,
     context::{Context, FlowQuery},
     gguf::GgufFile,
@@ -49,6 +48,7 @@ use crate::{
         FlowTarget, LossWeights, SequenceBlock, read_sharing_starts, sequence_loss,
         sequence_loss_sharing_starts,
     },
+    taught::save_sft,
     verdict::{Likeness, Observation, Observations, nearest},
 };
 
@@ -861,33 +861,9 @@ impl<'a> Run<'a> {
     /// Writes the adapter folder.
     fn export(&self, outcome: Outcome, watch: Watcher) -> TrainResult<()> {
         let step = self.choose_weights(outcome, watch)?;
-        let recipe = &self.job.recipe;
-        let scale = recipe.lora.alpha / recipe.lora.rank.max(1) as f64;
-        let mut loras = BTreeMap::new();
-        for (name, a) in self.lora_vars.iter().filter(|(name, _)| name.ends_with(".lora_A")) {
-            let module = name.trim_end_matches(".lora_A");
-            if let Some(b) = self.lora_vars.get(&format!("{module}.lora_B")) {
-                let (a, b) = (a.as_tensor().clone(), b.as_tensor().clone());
-                loras.insert(module.to_owned(), Lora { a, b, scale });
-            }
-        }
-        let weights =
-            self.gen_vars.iter().map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
-        let config = AdapterConfig {
-            peft_type: "LORA".into(),
-            r: recipe.lora.rank,
-            lora_alpha: recipe.lora.alpha,
-            target_modules: loras.keys().cloned().collect(),
-            base_hash: self.model.base_hash().to_owned(),
-            stage: "sft".into(),
-            data_hash: self.character.data_hash()?,
-            character: self.character.name.clone(),
-            step,
-            settings: serde_json::json!({ "seed": self.job.seed, "recipe": recipe }),
-            ..AdapterConfig::default()
-        };
-        Adapter::save(&self.job.run_dir.join(ADAPTER), &config, &loras, &weights, DType::F16)?;
-        Ok(())
+        let vars = self.lora_vars.iter().chain(&self.gen_vars);
+        let learned = vars.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+        save_sft(&self.job, &learned, self.model.base_hash(), &self.character, step)
     }
 }
 

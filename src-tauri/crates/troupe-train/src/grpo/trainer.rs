@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use troupe_character::{Character, PicturePrompt};
-use troupe_model::{adapter::AdapterConfig, context::Context};
+use troupe_model::context::Context;
 use troupe_nn::adamw::{AdamW, AdamWConfig, Ema};
 
 use super::{
@@ -29,7 +29,8 @@ use crate::{
     checkpoint,
     error::{TrainError, TrainResult},
     events::{Control, EpochEvent, Outcome, Remark, RunPhase, Spread, TrainEvent, Watcher},
-    sft::{ADAPTER, BEST, CHECKPOINTS},
+    sft::{BEST, CHECKPOINTS},
+    taught::save_grpo,
 };
 
 /// Everything that determines a run; in `run.toml` of its folder.
@@ -457,18 +458,7 @@ impl<'a> Run<'a> {
         if let Some(remark) = self.trials.verdict(&self.job.profile.watch) {
             watch(TrainEvent::Note(remark));
         }
-        let config = AdapterConfig {
-            peft_type: "LORA".into(),
-            stage: "grpo".into(),
-            data_hash: self.character.data_hash()?,
-            character: self.character.name.clone(),
-            step: kept,
-            settings: serde_json::json!({
-                "seed": self.job.seed, "profile": self.job.profile, "stage1": self.stage1
-            }),
-            ..AdapterConfig::default()
-        };
-        self.student.save(&self.job.run_dir.join(ADAPTER), config)
+        save_grpo(&self.job, &self.student, &self.stage1, &self.character, kept)
     }
 }
 
