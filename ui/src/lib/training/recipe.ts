@@ -14,6 +14,8 @@ export const groups: FieldGroup<RecipeItem>[] = [
       share('finalLrShare', 'recipeFinalRate'),
       whole('sampleEvery', 'recipeSampleEvery', 'steps'),
       whole('checkpointEvery', 'recipeCheckpointEvery', 'steps'),
+      whole('accumulate', 'recipeAccumulate', 'none'),
+      whole('patience', 'recipePatience', 'none'),
     ],
   },
   {
@@ -33,6 +35,7 @@ export const groups: FieldGroup<RecipeItem>[] = [
       whole('pictures', 'recipePerStep', 'samples'),
       whole('rehearsal', 'recipeRehearsal', 'samples'),
       real('loraGenRate', 'recipePictureLowRankRate', 0.5),
+      real('loraUnlikeRate', 'recipeUnlikeRate', 0.5),
       real('genLearningRate', 'recipePictureRate', 0.0001),
       real('mseWeight', 'recipePictureWeight', 0.05),
       whole('conditionRefresh', 'recipeRefresh', 'steps'),
@@ -46,6 +49,8 @@ export const groups: FieldGroup<RecipeItem>[] = [
     fields: [
       real('maxGradNorm', 'recipeGradNorm', 0.1),
       real('weightDecay', 'recipeDecay', 0.01),
+      real('eps', 'recipeEps', 1e-8),
+      share('emaDecay', 'recipeAverage'),
       share('heldOutShare', 'recipeHeldOut'),
     ],
   },

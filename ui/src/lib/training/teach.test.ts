@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RecipeItem } from '../ipc/bindings/RecipeItem';
+import binding from '../ipc/bindings/RecipeItem.ts?raw';
 import { changedFields, numberRows, numbersText, withNumber } from './numbers';
 import { groups } from './recipe';
 import { best, points, verdict } from './verdict';
@@ -33,6 +34,12 @@ describe('the recipe', () => {
   const defaults = Object.fromEntries(
     groups.flatMap((g) => g.fields).map((f) => [f.key, 1]),
   ) as unknown as RecipeItem;
+
+  it('shows every number there is', () => {
+    const numbers = [...binding.matchAll(/^(\w+): number/gm)].map(([, name]) => name);
+    expect(numbers.length).toBeGreaterThan(20);
+    expect(groups.flatMap((g) => g.fields.map((f) => f.key)).sort()).toEqual(numbers.sort());
+  });
 
   it('knows what was changed, and a cleared field is the default again', () => {
     const recipe = withNumber(defaults, defaults, 'pictures', 6);

@@ -30,6 +30,8 @@ pub struct RecipeItem {
     pub lora_learning_rate: f64,
     /// Learning rate of low-rank updates on the generation expert, as a multiple of that.
     pub lora_gen_rate: f64,
+    /// Most that this is multiplied by for pictures unlike those that the base brings.
+    pub lora_unlike_rate: f64,
     /// Peak learning rate of the generation expert; 0 freezes it.
     pub gen_learning_rate: f64,
     /// Tokens of text samples per step.
@@ -40,6 +42,8 @@ pub struct RecipeItem {
     pub pictures: u32,
     /// Pictures per step from those of the base.
     pub rehearsal: u32,
+    /// Batches whose gradients are averaged for one step.
+    pub accumulate: u32,
     /// Steps after which picture conditions are read anew; 0 is every step.
     pub condition_refresh: u32,
     /// Chance that a picture's condition is dropped.
@@ -56,6 +60,12 @@ pub struct RecipeItem {
     pub max_grad_norm: f64,
     /// Weight decay.
     pub weight_decay: f64,
+    /// AdamW's ε.
+    pub eps: f64,
+    /// Decay of the moving average of the weights; 0 is none.
+    pub ema_decay: f64,
+    /// Validations in a row without a better held-out loss after which the run ends; 0 is never.
+    pub patience: u32,
     /// Steps between validations and samples.
     pub sample_every: u32,
     /// Steps between checkpoints.
@@ -169,11 +179,13 @@ impl From<&SftRecipe> for RecipeItem {
             lora_alpha: recipe.lora.alpha,
             lora_learning_rate: recipe.lora.learning_rate,
             lora_gen_rate: recipe.lora.gen_rate,
+            lora_unlike_rate: recipe.lora.unlike_rate,
             gen_learning_rate: recipe.gen_learning_rate,
             text_tokens: recipe.text_tokens as u32,
             text_every: recipe.text_every as u32,
             pictures: recipe.pictures as u32,
             rehearsal: recipe.rehearsal as u32,
+            accumulate: recipe.accumulate as u32,
             condition_refresh: recipe.condition_refresh as u32,
             condition_dropout: recipe.condition_dropout,
             ce_weight: recipe.ce_weight,
@@ -182,6 +194,9 @@ impl From<&SftRecipe> for RecipeItem {
             time_std: recipe.time.std,
             max_grad_norm: recipe.max_grad_norm,
             weight_decay: recipe.weight_decay,
+            eps: recipe.eps,
+            ema_decay: recipe.ema_decay,
+            patience: recipe.patience as u32,
             sample_every: recipe.sample_every as u32,
             checkpoint_every: recipe.checkpoint_every as u32,
             held_out_share: recipe.held_out_share,
@@ -205,13 +220,14 @@ impl RecipeItem {
                 alpha: self.lora_alpha,
                 learning_rate: self.lora_learning_rate,
                 gen_rate: self.lora_gen_rate,
-                ..base.lora
+                unlike_rate: self.lora_unlike_rate,
             },
             gen_learning_rate: self.gen_learning_rate,
             text_tokens: self.text_tokens as usize,
             text_every: self.text_every as usize,
             pictures: self.pictures as usize,
             rehearsal: self.rehearsal as usize,
+            accumulate: self.accumulate as usize,
             condition_refresh: self.condition_refresh as usize,
             condition_dropout: self.condition_dropout,
             ce_weight: self.ce_weight,
@@ -219,6 +235,9 @@ impl RecipeItem {
             time: TimeDraw { mean: self.time_mean, std: self.time_std },
             max_grad_norm: self.max_grad_norm,
             weight_decay: self.weight_decay,
+            eps: self.eps,
+            ema_decay: self.ema_decay,
+            patience: self.patience as usize,
             sample_every: self.sample_every as usize,
             checkpoint_every: self.checkpoint_every as usize,
             held_out_share: self.held_out_share,
@@ -231,15 +250,20 @@ impl RecipeItem {
             ("steps", self.num_steps),
             ("tokens of text per step", self.text_tokens),
             ("text in one step of", self.text_every),
+            ("batches per step", self.accumulate),
             ("steps between samples", self.sample_every),
             ("steps between checkpoints", self.checkpoint_every),
         ];
-        let positive =
-            [("largest gradient norm", self.max_grad_norm), ("spread of noise", self.time_std)];
+        let positive = [
+            ("largest gradient norm", self.max_grad_norm),
+            ("spread of noise", self.time_std),
+            ("epsilon", self.eps),
+        ];
         let amounts = [
             ("low-rank scale", self.lora_alpha),
             ("learning rate of the text", self.lora_learning_rate),
             ("multiple of it for pictures", self.lora_gen_rate),
+            ("times faster for unlike pictures", self.lora_unlike_rate),
             ("learning rate of the pictures", self.gen_learning_rate),
             ("weight of the text loss", self.ce_weight),
             ("weight of the picture loss", self.mse_weight),
@@ -266,6 +290,9 @@ impl RecipeItem {
         if let Some((name, _)) = shares.iter().find(|(_, x)| !(0. ..=1.).contains(x)) {
             return refuse(name, "between 0 and 1");
         }
+        if !(0. ..1.).contains(&self.ema_decay) {
+            return refuse("decay of the average", "0 or more, and below 1");
+        }
         if !self.time_mean.is_finite() {
             return refuse("lean of the noise", "a number");
         }
@@ -282,6 +309,30 @@ mod tests {
         for recipe in [SftRecipe::default(), SftRecipe::preset("reference").unwrap()] {
             assert_eq!(RecipeItem::from(&recipe).over(recipe.clone())?, recipe);
         }
+        Ok(())
+    }
+
+    /// `value` with every number in it changed, to another one that a recipe may have.
+    fn changed(value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::{Value, json};
+        match value {
+            Value::Number(n) => match n.as_u64() {
+                Some(n) => json!(n + 1),
+                None => json!(n.as_f64().unwrap() * 0.5 + 0.01),
+            },
+            Value::Object(fields) => {
+                fields.iter().map(|(name, field)| (name.clone(), changed(field))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn the_window_changes_every_number() -> ApiResult<()> {
+        let usual = SftRecipe::default();
+        let other = changed(&serde_json::to_value(&usual).unwrap());
+        let other: SftRecipe = serde_json::from_value(other).unwrap();
+        assert_eq!(RecipeItem::from(&other).over(usual)?, other);
         Ok(())
     }
 

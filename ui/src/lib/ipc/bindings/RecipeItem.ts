@@ -33,6 +33,10 @@ loraLearningRate: number,
  */
 loraGenRate: number, 
 /**
+ * Most that this is multiplied by for pictures unlike those that the base brings.
+ */
+loraUnlikeRate: number, 
+/**
  * Peak learning rate of the generation expert; 0 freezes it.
  */
 genLearningRate: number, 
@@ -52,6 +56,10 @@ pictures: number,
  * Pictures per step from those of the base.
  */
 rehearsal: number, 
+/**
+ * Batches whose gradients are averaged for one step.
+ */
+accumulate: number, 
 /**
  * Steps after which picture conditions are read anew; 0 is every step.
  */
@@ -84,6 +92,18 @@ maxGradNorm: number,
  * Weight decay.
  */
 weightDecay: number, 
+/**
+ * AdamW's ε.
+ */
+eps: number, 
+/**
+ * Decay of the moving average of the weights; 0 is none.
+ */
+emaDecay: number, 
+/**
+ * Validations in a row without a better held-out loss after which the run ends; 0 is never.
+ */
+patience: number, 
 /**
  * Steps between validations and samples.
  */
