@@ -1,5 +1,6 @@
 import { beforeEach, expect, it, vi } from 'vitest';
 import { App } from '../../lib/app.svelte';
+import type { ChatSummary } from '../../lib/ipc/bindings/ChatSummary';
 import type { CharacterSummary } from '../../lib/ipc/bindings/CharacterSummary';
 import type { Client } from '../../lib/ipc/client';
 import { matching } from '../../lib/palette';
@@ -29,6 +30,19 @@ it('leads to every character, and to a broken one only to look at it', () => {
   for (const id of ['talk-broken', 'teach-broken']) expect(ids).not.toContain(id);
   expect(matching(all, 'edit dot')[0]?.id).toBe('open-dot');
   expect(matching(all, 'dot')[0]?.id).toBe('talk-dot');
+});
+
+it('leads to chats, but to none whose character was deleted', () => {
+  const { app } = opened();
+  const chat = (id: string, characterId: string) => ({ id, characterId, title: 'Rain' }) as ChatSummary;
+  const all = commands(app, [chat('a', 'dot'), chat('b', 'gone')]);
+  expect(matching(all, 'rain').map(({ id, hint }) => [id, hint])).toEqual([['chat-a', 'Dot']]);
+});
+
+it('lists what was deleted', () => {
+  const { app } = opened();
+  void matching(commands(app, []), 'recently deleted')[0]?.run();
+  expect(app.isDeletedOpen).toBe(true);
 });
 
 it('makes a character and opens it', async () => {

@@ -7,7 +7,7 @@ import type { Command } from '../../lib/palette';
 
 export function commands(app: App, chats: ChatSummary[]): Command[] {
   const { newChat, search } = app.actions;
-  const nameOf = (id: string) => app.characters.find((c) => c.id === id)?.name ?? '';
+  const nameOf = (id: string) => app.characters.find((c) => c.id === id)?.name;
   const themes: [Theme, string][] = [
     ['system', t('themeSystem')],
     ['light', t('themeLight')],
@@ -82,13 +82,13 @@ export function commands(app: App, chats: ChatSummary[]): Command[] {
         group: t('characters'),
         run: () => app.go('chat', c.id),
       })),
-    ...chats.map((chat) => ({
-      id: `chat-${chat.id}`,
-      title: chat.title || t('newChat'),
-      group: t('chats'),
-      hint: nameOf(chat.characterId),
-      run: () => app.openChat(chat),
-    })),
+    // Those of a deleted character come back with it.
+    ...chats.flatMap((chat) => {
+      const hint = nameOf(chat.characterId);
+      if (hint === undefined) return [];
+      const title = chat.title || t('newChat');
+      return [{ id: `chat-${chat.id}`, title, group: t('chats'), hint, run: () => app.openChat(chat) }];
+    }),
     ...themes.map(([theme, title]) => ({
       id: `theme-${theme}`,
       title: `${t('theme')}: ${title}`,
