@@ -863,7 +863,7 @@ impl<'a> Run<'a> {
         let step = self.choose_weights(outcome, watch)?;
         let vars = self.lora_vars.iter().chain(&self.gen_vars);
         let learned = vars.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        save_sft(&self.job, &learned, self.model.base_hash(), &self.character, step)
+        save_sft(self.job, &learned, self.model.base_hash(), &self.character, step)
     }
 }
 

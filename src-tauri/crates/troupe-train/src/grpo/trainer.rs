@@ -458,7 +458,7 @@ impl<'a> Run<'a> {
         if let Some(remark) = self.trials.verdict(&self.job.profile.watch) {
             watch(TrainEvent::Note(remark));
         }
-        save_grpo(&self.job, &self.student, &self.stage1, &self.character, kept)
+        save_grpo(self.job, &self.student, &self.stage1, &self.character, kept)
     }
 }
 
