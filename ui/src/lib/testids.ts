@@ -105,6 +105,7 @@ export const ids = {
   fieldCatchphrases: 'field-catchphrases',
   welcome: 'welcome',
   welcomeTalk: 'welcome-talk',
+  untaught: 'untaught',
   palette: 'palette',
   paletteInput: 'palette-input',
   paletteItem: 'palette-item',

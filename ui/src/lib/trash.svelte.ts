@@ -38,9 +38,9 @@ export function aboutWords(item: DeletedItem): string {
     .join(' · ');
 }
 
-/** Whole days until an entry goes for good; 0 on the last one. */
+/** Days until an entry goes for good, the one that has begun included; 0 when they are over. */
 export function daysLeft(item: DeletedItem, keptDays: number, nowMs = Date.now()): number {
-  return Math.max(0, Math.floor((item.deletedMs + keptDays * DAY_MS - nowMs) / DAY_MS));
+  return Math.max(0, Math.ceil((item.deletedMs + keptDays * DAY_MS - nowMs) / DAY_MS));
 }
 
 function restored(client: Client, { kind, id }: DeletedItem): Promise<unknown> {

@@ -41,10 +41,10 @@ describe('an entry', () => {
     expect(aboutWords(entry('chat', { numMessages: 1 }))).toContain('1 message ·');
   });
 
-  it('counts down whole days', () => {
+  it('counts down days', () => {
     const item = entry('chat', { deletedMs: 0 });
     expect([0, 1, DAY_MS, 29.5 * DAY_MS, 40 * DAY_MS].map((now) => daysLeft(item, 30, now))).toEqual([
-      30, 29, 29, 0, 0,
+      30, 30, 29, 1, 0,
     ]);
   });
 });

@@ -465,7 +465,7 @@ export const en = {
   deletedDiscardMany: 'Delete {count} {count:thing|things} for good?',
   deletedDiscardText: 'This cannot be undone.',
   deletedDiscarded: '{count} {count:thing|things} deleted for good',
-  deletedEmpty: 'Delete all for good… ({size})',
+  deletedEmpty: 'Delete all for good…',
   deletedMore: 'Show more ({count})',
 
   // Frame and chat.
@@ -500,6 +500,8 @@ export const en = {
   welcomeTitle: 'Who would you like to meet?',
   welcomeText:
     'Troupe is a studio for characters that speak and draw themselves. Start with one that came along, then make your own.',
+  welcomeTaught: 'Taught already: they speak and draw as themselves',
+  welcomeUntaught: 'Not taught yet: that takes your computer some minutes',
   welcomeMake: 'Make a character',
   welcomeLocal: 'Everything happens on this computer. Nothing is downloaded and nothing leaves it.',
   messages: 'Messages',

@@ -456,7 +456,7 @@ export const zhHans: Catalogue = {
   deletedDiscardMany: '要彻底删除 {count} 项内容吗？',
   deletedDiscardText: '此操作无法撤销。',
   deletedDiscarded: '已彻底删除 {count} 项内容',
-  deletedEmpty: '全部彻底删除…（{size}）',
+  deletedEmpty: '全部彻底删除…',
   deletedMore: '显示更多（{count}）',
 
   // Frame and chat.
@@ -490,6 +490,8 @@ export const zhHans: Catalogue = {
   welcome: '欢迎',
   welcomeTitle: '你想认识谁？',
   welcomeText: 'Troupe 是一间工作室，角色在这里会说话，也会画自己。先和自带的角色聊聊，再创作你自己的。',
+  welcomeTaught: '已经教好：用自己的方式说话和画画',
+  welcomeUntaught: '尚未教过：你的电脑只需几分钟',
   welcomeMake: '创建角色',
   welcomeLocal: '一切都在这台电脑上进行。不下载，也不上传任何内容。',
   messages: '消息',

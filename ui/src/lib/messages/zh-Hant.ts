@@ -456,7 +456,7 @@ export const zhHant: Catalogue = {
   deletedDiscardMany: '要徹底刪除 {count} 項內容嗎？',
   deletedDiscardText: '此操作無法復原。',
   deletedDiscarded: '已徹底刪除 {count} 項內容',
-  deletedEmpty: '全部徹底刪除…（{size}）',
+  deletedEmpty: '全部徹底刪除…',
   deletedMore: '顯示更多（{count}）',
 
   // Frame and chat.
@@ -490,6 +490,8 @@ export const zhHant: Catalogue = {
   welcome: '歡迎',
   welcomeTitle: '你想認識誰？',
   welcomeText: 'Troupe 是一間工作室，角色在這裡會說話，也會畫自己。先和內建的角色聊聊，再創作你自己的。',
+  welcomeTaught: '已經教好：用自己的方式說話和畫畫',
+  welcomeUntaught: '尚未教過：你的電腦只需幾分鐘',
   welcomeMake: '建立角色',
   welcomeLocal: '一切都在這台電腦上進行。不下載，也不上傳任何內容。',
   messages: '訊息',
