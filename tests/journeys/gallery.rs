@@ -233,10 +233,10 @@ fn a_picture_leads_back_to_its_chat() {
     let chat = studio.create_chat(&id).unwrap();
     let message = reply(&say(&studio, &chat.chat.id, "Where to?")).clone();
     let picture = studio.gallery(all(), 0, 1).unwrap().items.remove(0);
-    assert_eq!(
-        (picture.kind, Some(picture.title)),
-        (PictureUse::Chat, message.text.lines().next().map(Into::into))
-    );
+    assert_eq!(picture.kind, PictureUse::Chat);
+    // Long lines are cut and end in dots.
+    let (line, title) = (message.text.lines().next().unwrap_or_default(), &picture.title);
+    assert!(line.starts_with(title.trim_end_matches('…')) && !title.is_empty(), "{title}");
     studio.create_chat(&id).unwrap();
     let shown = studio.open_picture_chat(&picture.id).unwrap();
     assert_eq!(shown.messages.last().unwrap().id, message.id);

@@ -172,7 +172,7 @@ impl Comparison {
         // The base is asked as the stages are, so that they differ in nothing but the adapter.
         let request = ReplyRequest {
             prompt: prompting::ReplyParts::new(character, &self.settings, &thread).text(),
-            sampling: prompting::reply_sampling(self.settings.preset, self.seed),
+            sampling: prompting::reply_sampling(model.config(), self.settings.preset, self.seed),
             max_tokens: MAX_REPLY_TOKENS,
             ..ReplyRequest::default()
         };

@@ -302,7 +302,10 @@ impl Generation {
             }
         };
         let (sampling, max_tokens) = if asked.before.is_empty() {
-            (prompting::reply_sampling(settings.preset, self.seed), MAX_REPLY_TOKENS)
+            (
+                prompting::reply_sampling(model.config(), settings.preset, self.seed),
+                MAX_REPLY_TOKENS,
+            )
         } else {
             (prompting::untaught_sampling(settings.preset, self.seed), MAX_UNTAUGHT_TOKENS)
         };

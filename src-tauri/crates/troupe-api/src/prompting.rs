@@ -40,16 +40,39 @@ const FORM: [&str; 4] = ["\nUser Input:", "\nuser:", "\nmachine:", "\nCharacter 
 /// Tokens that a reply has at least: the end token is no answer.
 const MIN_REPLY_TOKENS: usize = 1;
 
-/// How tokens are chosen under a preset, and where a reply ends at the latest.
-pub(crate) fn reply_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
+/// Share of a preset's temperature that small bases speak with, the likeliest words that they choose from,
+/// and penalty of repeated tokens. What is unlikely is mostly nonsense with them: taught `mini` answers
+/// "Hello, who are you?" with strangers' names at 0.7.
+const SMALL_HEAT: f32 = 0.6;
+const SMALL_TOP_P: f32 = 0.9;
+const SMALL_PENALTY: f32 = 1.05;
+
+/// How a taught model of this configuration chooses tokens under a preset, and where a reply ends at the
+/// latest.
+pub(crate) fn reply_sampling(
+    config: &ModelConfig,
+    preset: SamplingPreset,
+    seed: u32,
+) -> TextSampling {
+    let mut sampling = ended(sampling(preset, seed));
+    if config.is_small() {
+        sampling.temperature *= SMALL_HEAT;
+        sampling.top_p = Some(SMALL_TOP_P);
+        sampling.repetition_penalty = sampling.repetition_penalty.max(SMALL_PENALTY);
+    }
+    sampling
+}
+
+/// The same with a reply's end.
+fn ended(sampling: TextSampling) -> TextSampling {
     let stop = FORM.iter().map(|&text| text.to_owned()).collect();
-    TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling(preset, seed) }
+    TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling }
 }
 
 /// The same for a base that reads examples instead of having been taught. It wanders and repeats
 /// itself, so a reply is one short paragraph of likelier words.
 pub(crate) fn untaught_sampling(preset: SamplingPreset, seed: u32) -> TextSampling {
-    let mut sampling = reply_sampling(preset, seed);
+    let mut sampling = ended(sampling(preset, seed));
     sampling.stop.push("\n".into());
     sampling.temperature *= UNTAUGHT_HEAT;
     sampling.repetition_penalty = sampling.repetition_penalty.max(UNTAUGHT_PENALTY);
@@ -469,5 +492,20 @@ mod tests {
         ]
         .map(|preset| of(preset).temperature);
         assert!(heat.windows(2).all(|pair| pair[0] < pair[1]), "{heat:?}");
+    }
+
+    #[test]
+    fn small_bases_speak_with_likelier_words() {
+        let preset = SamplingPreset::Balanced;
+        let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../assets/models/mini");
+        let mut config = ModelConfig::from_dir(std::path::Path::new(mini)).unwrap();
+        let small = reply_sampling(&config, preset, 3);
+        config.llm_config.hidden_size = 3584;
+        let wide = reply_sampling(&config, preset, 3);
+        assert_eq!(wide.temperature, sampling(preset, 3).temperature);
+        assert!(
+            small.temperature < wide.temperature && small.top_p < Some(1.) && wide.top_p.is_none()
+        );
+        assert_eq!(small.stop, wide.stop);
     }
 }

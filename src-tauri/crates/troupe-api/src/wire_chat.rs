@@ -15,7 +15,7 @@ use crate::{
 pub enum SamplingPreset {
     /// Stays close to what is likely.
     Careful,
-    /// What the method was measured with.
+    /// What the method was measured with; a small base takes likelier words.
     #[default]
     Balanced,
     /// More surprises.

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use troupe_api::{
     DrawOptions, Studio,
-    wire::{ChatEvent, MessageItem, PictureMode, SendMessage},
+    wire::{ChatEvent, ChatSettings, MessageItem, PictureMode, SamplingPreset, SendMessage},
 };
 
 use crate::output::Output;
@@ -23,6 +23,30 @@ pub(crate) enum Pictures {
     Always,
     /// Never.
     Never,
+}
+
+/// How freely a character speaks; see [`SamplingPreset`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Manner {
+    /// Stays close to what is likely.
+    Careful,
+    /// In between.
+    Balanced,
+    /// More surprises.
+    Lively,
+    /// As surprising as still makes sense.
+    Wild,
+}
+
+impl From<Manner> for SamplingPreset {
+    fn from(manner: Manner) -> Self {
+        match manner {
+            Manner::Careful => Self::Careful,
+            Manner::Balanced => Self::Balanced,
+            Manner::Lively => Self::Lively,
+            Manner::Wild => Self::Wild,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -38,6 +62,9 @@ pub(crate) struct ChatArguments {
     /// When a reply gets a picture.
     #[arg(long, value_enum, default_value_t = Pictures::Always)]
     picture: Pictures,
+    /// How freely the character speaks.
+    #[arg(long, value_enum, default_value_t = Manner::Balanced)]
+    manner: Manner,
     /// Seed; drawn when absent.
     #[arg(long)]
     seed: Option<u32>,
@@ -99,6 +126,10 @@ pub(crate) fn chat(studio: &Studio, arguments: &ChatArguments, output: &Output) 
             .with_context(|| format!("creating {}", folder.display()))?;
     }
     let chat = studio.create_chat(&character.id)?;
+    if arguments.manner != Manner::Balanced {
+        let settings = ChatSettings { preset: arguments.manner.into(), ..ChatSettings::default() };
+        studio.set_chat_settings(&chat.chat.id, &settings)?;
+    }
     let name = &character.draft.name;
     let mut session =
         Session { studio, arguments, output, chat_id: chat.chat.id, name, num_replies: 0 };

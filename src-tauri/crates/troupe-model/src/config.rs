@@ -318,7 +318,15 @@ fn default_name() -> String {
 /// Vision layers that the reference drops from the released `vit_config.json` (27 becomes 26).
 const RELEASED_VIT_LAYERS_DROPPED: usize = 1;
 
+/// Width from which a base counts as large.
+pub const WIDE: usize = 2048;
+
 impl ModelConfig {
+    /// Whether the base is narrower than [`WIDE`], as those for a processor are.
+    pub fn is_small(&self) -> bool {
+        self.llm_config.hidden_size < WIDE
+    }
+
     /// Pixels per side that one latent token covers.
     pub fn pixels_per_token(&self) -> usize {
         match self.codec {

@@ -209,9 +209,6 @@ pub const PRESETS: [(&str, &str); 6] = [
     ("reference", include_str!("../recipes/reference.toml")),
 ];
 
-/// Model width from which a base counts as large.
-const WIDE: usize = 2048;
-
 fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
@@ -301,7 +298,7 @@ impl SftRecipe {
     /// # Errors
     /// Never for the presets that this crate holds.
     pub fn for_base(config: &ModelConfig) -> TrainResult<Self> {
-        Self::preset(if config.llm_config.hidden_size < WIDE { "mini" } else { "bagel-7b-24gb" })
+        Self::preset(if config.is_small() { "mini" } else { "bagel-7b-24gb" })
     }
 
     /// Changes one number, given as `key=value` with dots for what lies deeper (`lora.rank=8`).

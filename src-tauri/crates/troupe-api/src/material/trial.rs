@@ -213,7 +213,8 @@ impl Trial {
     fn answer(&mut self, model: &Model, side: u32) -> ApiResult<(String, Option<DrawnPicture>)> {
         match self.task.clone() {
             Task::Play { prompt, user, draws } => {
-                let sampling = prompting::reply_sampling(SamplingPreset::Balanced, self.seed);
+                let sampling =
+                    prompting::reply_sampling(model.config(), SamplingPreset::Balanced, self.seed);
                 let text = self.reply(model, side, prompt, None, sampling)?;
                 if !draws || self.is_cancelled() {
                     return Ok((text, None));

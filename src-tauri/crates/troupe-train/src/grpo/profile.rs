@@ -264,9 +264,6 @@ pub const PROFILES: [(&str, &str); 4] = [
     ("reference", include_str!("../../profiles/reference.toml")),
 ];
 
-/// Model width from which a base counts as large.
-const WIDE: usize = 2048;
-
 fn names() -> String {
     PROFILES.map(|(name, _)| name).join(", ")
 }
@@ -294,7 +291,7 @@ impl GrpoProfile {
     /// # Errors
     /// Never for the profiles that this crate holds.
     pub fn for_base(config: &ModelConfig) -> TrainResult<Self> {
-        Self::find(if config.llm_config.hidden_size < WIDE { "mini-cpu" } else { "gpu-80gb" })
+        Self::find(if config.is_small() { "mini-cpu" } else { "gpu-80gb" })
     }
 
     fn from_toml(text: &str, what: &str) -> TrainResult<Self> {
