@@ -166,6 +166,33 @@ impl Reader<'_> {
         self.network.lm().logits(&last)?.squeeze(0)?.to_dtype(candle_core::DType::F32)
     }
 
+    /// Logits (n, v) after the last token of each of n texts, in f32, each read behind `context` alone.
+    /// All share one pass, and the context stays as it is.
+    ///
+    /// # Errors
+    /// When there is no text, one is empty or an id is not in the vocabulary.
+    pub fn next_logits_each(&self, context: &Context, texts: &[Vec<u32>]) -> Result<Tensor> {
+        if texts.is_empty() || texts.iter().any(Vec::is_empty) {
+            bail!("no tokens to read")
+        }
+        let block = |(sample, ids): (usize, &Vec<u32>)| Block {
+            sample,
+            ..self.text_block(context, ids.len())
+        };
+        let past = vec![context.past(); texts.len()];
+        let layout = Layout::new(texts.iter().enumerate().map(block).collect(), &past);
+        let hidden = self.text(context, &texts.concat())?;
+        let read = self.network.forward(hidden, &layout, Kv::Read(&[&context.cache]))?;
+        let Some(read) = read.und else { bail!("text blocks without tokens") };
+        let ends = texts.iter().scan(0, |end, ids| {
+            *end += ids.len() as u32;
+            Some(*end - 1)
+        });
+        let last =
+            read.index_select(&Tensor::new(ends.collect::<Vec<u32>>(), read.device())?, 0)?;
+        self.network.lm().logits(&last)?.to_dtype(candle_core::DType::F32)
+    }
+
     fn run_text(&self, context: &mut Context, ids: &[u32]) -> Result<Tensor> {
         let layout = Layout::new(vec![self.text_block(context, ids.len())], &[context.past()]);
         let hidden = self.text(context, ids)?;

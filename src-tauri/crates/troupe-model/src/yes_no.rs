@@ -19,18 +19,24 @@ impl Model {
         reader.read_picture(&mut seen, &self.picture_for_vision(picture)?)?;
         let (yes, no) = (self.first_tokens(YES)?, self.first_tokens(NO)?);
         let start = self.tokenizer().block_start(TextRole::Reply)?;
-        let ask = |question: &String| {
-            let mut context = seen.fork()?;
-            let (ids, _) = self.tokenizer().text_block(TextRole::Prompt, question)?;
-            reader.read_text(&mut context, &ids)?;
-            let logits = reader.next_logits(&mut context, &start)?.to_vec1::<f32>()?;
+        let read = |question: &String| -> ModelResult<Vec<u32>> {
+            let (mut ids, _) = self.tokenizer().text_block(TextRole::Prompt, question)?;
+            ids.extend(&start);
+            Ok(ids)
+        };
+        let texts = questions.iter().map(read).collect::<ModelResult<Vec<_>>>()?;
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let logits = reader.next_logits_each(&seen, &texts)?.to_vec2::<f32>()?;
+        let shares = |logits: Vec<f32>| {
             let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let share = |logit: f32| f64::from(logit - top).exp();
             let total: f64 = logits.iter().map(|logit| share(*logit)).sum();
             let of = |ids: &[usize]| ids.iter().map(|id| share(logits[*id])).sum::<f64>() / total;
-            Ok((of(&yes), of(&no)))
+            (of(&yes), of(&no))
         };
-        questions.iter().map(ask).collect()
+        Ok(logits.into_iter().map(shares).collect())
     }
 
     /// Ids that begin these words, each once.

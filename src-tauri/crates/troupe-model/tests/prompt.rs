@@ -5,8 +5,11 @@
 use std::{ops::ControlFlow, path::Path};
 
 use candle_core::{Device, Tensor};
-use troupe_model::runtime::{
-    DeviceChoice, LoadOptions, Model, Precision, ReplyRequest, TextSampling,
+use image::RgbImage;
+use troupe_model::{
+    context::Context,
+    runtime::{DeviceChoice, LoadOptions, Model, Precision, ReplyRequest, TextSampling},
+    tokens::TextRole,
 };
 use troupe_nn::{
     linear::Lora,
@@ -81,4 +84,34 @@ fn changed_weights_read_the_prompt_again() {
     change(&mut fresh);
     assert_eq!(reply(&model, &prompt), reply(&fresh, &prompt));
     assert_ne!(reply(&model, &prompt), before, "the change counts");
+}
+
+/// Questions that share a pass are answered as each would be alone, and leave no trace in what was seen.
+#[test]
+fn texts_behind_a_picture_are_read_each_for_itself() {
+    let scratch = tempfile::tempdir().unwrap();
+    BagelShape::default().write(scratch.path());
+    let model = load(scratch.path());
+    let reader = model.reader();
+    let mut seen = Context::new();
+    let picture = RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 90]));
+    reader.read_picture(&mut seen, &model.picture_for_vision(&picture).unwrap()).unwrap();
+    let texts: Vec<Vec<u32>> = ["Is it a fox?", "No?", "Is it wet, and why does it sing?"]
+        .iter()
+        .map(|text| model.tokenizer().text_block(TextRole::Prompt, text).unwrap().0)
+        .collect();
+    let length = seen.len();
+    let together = reader.next_logits_each(&seen, &texts).unwrap();
+    assert_eq!((seen.len(), together.dims()[0]), (length, texts.len()));
+    let worst = |a: &Tensor, b: &Tensor| -> f32 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    };
+    for (index, text) in texts.iter().enumerate() {
+        let alone = reader.next_logits(&mut seen.fork().unwrap(), text).unwrap();
+        let found = worst(&together.get(index).unwrap(), &alone);
+        assert!(found < 1e-4, "text {index} differs by {found}");
+        let blind = reader.next_logits(&mut Context::new(), text).unwrap();
+        assert!(worst(&blind, &alone) > 1e-3, "the picture counts");
+    }
+    assert!(reader.next_logits_each(&seen, &[]).is_err());
 }
