@@ -631,7 +631,8 @@ impl Studio {
         mut on: impl FnMut(usize, usize) + Send + 'static,
     ) -> ApiResult<Vec<Drawn>> {
         let entry = self.library().find(wanted)?;
-        let (studio, prompt) = (self.clone(), prompt.to_owned());
+        let prompt = troupe_character::Character::load(&entry.dir)?.as_captioned(prompt);
+        let studio = self.clone();
         self.engine().run(move |slot| {
             let model = studio.model_for(slot, &entry.dir, &mut |_| {})?;
             let request = |seed: u32| {

@@ -71,6 +71,11 @@ pub(crate) fn expression_prompt(character: &Character, expression: &Expression) 
         "" => expression.name.trim(),
         prompt => prompt,
     };
+    let short = format!("{}, {face}", character.prompt_name());
+    let captioned = character.as_captioned(&short);
+    if captioned != short {
+        return captioned;
+    }
     [character.prompt_name(), &cues.appearance, &cues.outfit, face]
         .into_iter()
         .map(|part| part.trim().trim_end_matches('.'))
@@ -308,7 +313,8 @@ impl Job {
             Some(kept) => FlowSampling { seed, ..kept.clone() },
             None => FlowSampling::from_defaults(&model.config().generation, seed),
         };
-        let request = DrawRequest { reference, ..DrawRequest::new(task.prompt.clone(), flow) };
+        let prompt = Character::load(&dir)?.as_captioned(&task.prompt);
+        let request = DrawRequest { reference, ..DrawRequest::new(prompt, flow) };
         let started = Instant::now();
         let index = self.num_drawn;
         let drawing = model.draw(&request, &mut |event| {

@@ -7,6 +7,7 @@
 //! What it leaves to others: tokens and tensors (`troupe-model`, `troupe-train`), chats and the
 //! index (`troupe-store`), and everything a window shows.
 
+mod captions;
 pub mod cards;
 mod character;
 pub mod checks;

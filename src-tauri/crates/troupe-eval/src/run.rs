@@ -40,7 +40,7 @@ pub const PICTURES_FOLDER: &str = "pictures";
 /// Name of the protocol.
 pub const SUITE: &str = "rolescape";
 /// Version of the protocol: numbers of different versions are not mixed.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How much of the material is measured. Seeds and prompts are the same in every stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -115,7 +115,9 @@ fn task(character: &Character, place: Place, with_picture: bool) -> ApiResult<Ta
     match place {
         Place::Scene(at) => scene_task(character, &character.scenes[at], with_picture),
         Place::Question(at) => question_task(character, &character.questions[at], with_picture),
-        Place::Prompt(at) => Ok(Task::Draw { prompt: character.prompts[at].text.clone() }),
+        Place::Prompt(at) => {
+            Ok(Task::Draw { prompt: character.as_captioned(&character.prompts[at].text) })
+        }
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) fn draw_items(character: &Character, settings: &crate::run::Settings)
     let prompts = spread(held_out_prompts(character), settings.num_prompts);
     let prompts = prompts.map(|prompt| DrawItem {
         id: format!("prompt-{}", prompt.id),
-        prompt: prompt.text.clone(),
+        prompt: character.as_captioned(&prompt.text),
         slice: "prompts",
         picture: None,
         questions: yes_no_questions(prompt),

@@ -65,6 +65,9 @@ pub fn prompt_set(character: &Character, share: f64) -> TrainResult<PromptSet> {
     if held_out.is_empty() && learned.len() > 1 {
         held_out.extend(learned.pop());
     }
+    for prompt in learned.iter_mut().chain(&mut held_out) {
+        prompt.text = character.as_captioned(&prompt.text);
+    }
     Ok(PromptSet { learned, held_out, is_drafted })
 }
 
