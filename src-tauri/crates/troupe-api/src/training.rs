@@ -1,6 +1,9 @@
 //! Teaching: plans, runs and the worker.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use troupe_character::{Character, checks, samples};
@@ -154,6 +157,9 @@ pub(crate) fn status_word(status: Status) -> String {
     }
     .into()
 }
+
+/// Longest that a worker takes to free its memory and leave.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// File that marks a run as waiting for the one that is on.
 const QUEUED: &str = "queued";
@@ -422,6 +428,11 @@ impl Studio {
     }
 
     pub(crate) fn refuse_when_busy(&self) -> ApiResult<()> {
+        // Whoever was paused a moment ago is as good as gone.
+        for run in [self.runs_dir(), self.evaluations_dir()].iter().flat_map(|d| RunFolder::list(d))
+        {
+            run.wait_for_leaving(LEAVING);
+        }
         if let Some(names) = self.evaluating() {
             return Err(being_evaluated(&names));
         }

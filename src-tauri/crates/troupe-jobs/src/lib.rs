@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc::{RecvTimeoutError, Sender, channel},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -306,6 +306,19 @@ impl RunFolder {
         }
     }
 
+    /// Waits, at most `limit`, for a worker that has said how the run ended to let go of it: between the
+    /// two it frees its memory. A worker that is still at it is not waited for.
+    pub fn wait_for_leaving(&self, limit: Duration) {
+        let began = Instant::now();
+        let has_ended = || {
+            let status = self.state().map(|state| state.status);
+            status.is_ok_and(|status| !matches!(status, Status::Waiting | Status::Running))
+        };
+        while self.is_worked_on() && has_ended() && began.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Becomes the run's worker until the lock is dropped or the process ends.
     ///
     /// # Errors
@@ -568,6 +581,26 @@ mod tests {
         assert_eq!(run.state()?.status, Status::Running);
         drop(lock);
         assert_eq!(run.state()?.status, Status::Interrupted);
+        fs::remove_dir_all(&dir).ok();
+        Ok(())
+    }
+
+    #[test]
+    fn only_a_worker_that_has_ended_is_waited_for() -> Result<()> {
+        let dir = scratch("leaving");
+        let run = RunFolder::create(&dir, "")?;
+        let (long, short) = (Duration::from_secs(60), Duration::from_millis(30));
+        let lock = run.lock()?;
+        run.set_state(&State { status: Status::Running, ..State::default() })?;
+        run.wait_for_leaving(long);
+        assert!(run.is_worked_on(), "it is at work");
+        run.set_state(&State { status: Status::Paused, ..State::default() })?;
+        run.wait_for_leaving(short);
+        assert!(run.is_worked_on(), "no longer than the limit");
+        let leaves = std::thread::spawn(move || drop(lock));
+        run.wait_for_leaving(long);
+        assert!(!run.is_worked_on());
+        leaves.join().expect("the worker");
         fs::remove_dir_all(&dir).ok();
         Ok(())
     }
