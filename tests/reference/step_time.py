@@ -1,7 +1,7 @@
 """How long eager PyTorch takes for the steps that teach `mini`, on the shapes of a run of this project.
 
     troupe train Marzipan --recipe mini --set pictures=10 \\
-        --set rehearsal=0                     # three steps of pictures alone, then one with text
+        --set rehearsal=0                     # two steps of pictures alone, then one with text
     troupe train Marzipan --recipe mini --set pictures=0 \\
         --set rehearsal=0 --set text_every=1 --set kinds='["role_play"]'         # text alone
     python tests/reference/step_time.py assets/models/mini/config.json [--threads 2]

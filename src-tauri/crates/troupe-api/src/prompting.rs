@@ -40,6 +40,12 @@ const FORM: [&str; 4] = ["\nUser Input:", "\nuser:", "\nmachine:", "\nCharacter 
 /// Tokens that a reply has at least: the end token is no answer.
 const MIN_REPLY_TOKENS: usize = 1;
 
+/// A way of choosing tokens, with where a reply ends.
+fn ended(sampling: TextSampling) -> TextSampling {
+    let stop = FORM.iter().map(|&text| text.to_owned()).collect();
+    TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling }
+}
+
 /// Share of a preset's temperature that small bases speak with, the likeliest words that they choose from,
 /// and penalty of repeated tokens. What is unlikely is mostly nonsense with them: taught `mini` answers
 /// "Hello, who are you?" with strangers' names at 0.7.
@@ -61,12 +67,6 @@ pub(crate) fn reply_sampling(
         sampling.repetition_penalty = sampling.repetition_penalty.max(SMALL_PENALTY);
     }
     sampling
-}
-
-/// The same with a reply's end.
-fn ended(sampling: TextSampling) -> TextSampling {
-    let stop = FORM.iter().map(|&text| text.to_owned()).collect();
-    TextSampling { stop, min_tokens: MIN_REPLY_TOKENS, ..sampling }
 }
 
 /// The same for a base that reads examples instead of having been taught. It wanders and repeats

@@ -2,7 +2,7 @@
 //!
 //! Who is taught from "Ada, a woman with red hair, laughing, ink drawing" was never shown by "Ada" alone:
 //! a prompt that names her and nothing else of it is far from all that was learned, and a small base
-//! then draws a blot. What most captions begin and end with is put around such a prompt.
+//! then draws a blot. What all captions begin and end with is put around such a prompt.
 
 use crate::{Character, Split};
 
@@ -69,12 +69,11 @@ const FEWEST_WORDS: usize = 4;
 
 /// Bytes that two texts share, `len` where the first is shared whole.
 fn shared(
-    first: impl Iterator<Item = (usize, char)>,
-    other: impl Iterator<Item = char>,
+    mut first: impl Iterator<Item = (usize, char)>,
+    mut other: impl Iterator<Item = char>,
     len: usize,
 ) -> usize {
-    let mut other = other;
-    first.into_iter().find(|(_, c)| other.next() != Some(*c)).map_or(len, |(at, _)| at)
+    first.find(|(_, c)| other.next() != Some(*c)).map_or(len, |(at, _)| at)
 }
 
 /// The first `len` bytes of the first caption, as far as they are whole phrases: up to where a caption has

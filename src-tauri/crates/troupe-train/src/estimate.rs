@@ -38,7 +38,7 @@ const EFFICIENCY: f64 = 0.6;
 /// Activations of a layer per token, in model widths and in MLP widths.
 const ACTIVATIONS: (usize, usize) = (10, 3);
 /// Memory of the program itself, its mapped files, validations and the allocator's slack. Whole runs of
-/// `mini` had 2.85 GB resident at most with the generation expert in full, 2.89 GB with low rank.
+/// `mini` had 2.85 GB resident at most with the generation expert in full, 2.78 to 3.05 GB with low rank.
 const BYTES_BESIDE: usize = 800 << 20;
 /// Values read, converted and hashed a second while the base is loaded.
 const LOADED_PER_SECOND: f64 = 1e8;
@@ -187,9 +187,8 @@ impl Sizes {
     }
 
     /// Weights, gradients, moments, a copy for a checkpoint, kept conditions, and the activations of a
-    /// batch. Texts and
-    /// pictures take turns unless the flow loss reaches the text. About half of the text is a start
-    /// that is run once, and an eighth carries a loss.
+    /// batch. Texts and pictures take turns unless the flow loss reaches the text. About half of the text
+    /// is a start that is run once, and a third carries a loss.
     fn memory(&self, config: &ModelConfig, recipe: &SftRecipe, material: &Material) -> usize {
         let llm = &config.llm_config;
         let gen_layers = gen_layers(config);
@@ -283,9 +282,7 @@ impl Material {
         let (text, pictures) = (group(SampleGroup::Text), group(SampleGroup::Picture));
         Self { text, pictures, rehearsed: 0 }
     }
-}
 
-impl Material {
     /// Tokens of all pictures' conditions, the base's included.
     fn condition_tokens(&self) -> f64 {
         let rehearsed = self.rehearsed * REHEARSED_TOKENS;

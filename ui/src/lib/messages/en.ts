@@ -545,7 +545,7 @@ export const en = {
   presetCareful: 'Careful',
   presetCarefulHint: 'Keeps to what is likely; repeats itself sooner.',
   presetBalanced: 'Balanced',
-  presetBalancedHint: 'What the method was measured with.',
+  presetBalancedHint: 'Neither careful nor lively: the middle.',
   presetLively: 'Lively',
   presetLivelyHint: 'More surprises, more slips.',
   presetWild: 'Wild',

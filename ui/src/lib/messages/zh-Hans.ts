@@ -531,7 +531,7 @@ export const zhHans: Catalogue = {
   presetCareful: '谨慎',
   presetCarefulHint: '贴近常理，较易重复。',
   presetBalanced: '均衡',
-  presetBalancedHint: '方法评测时所用。',
+  presetBalancedHint: '介于谨慎与活泼之间。',
   presetLively: '活泼',
   presetLivelyHint: '更多惊喜，也更多失误。',
   presetWild: '奔放',

@@ -531,7 +531,7 @@ export const zhHant: Catalogue = {
   presetCareful: '謹慎',
   presetCarefulHint: '貼近常理，較易重複。',
   presetBalanced: '均衡',
-  presetBalancedHint: '方法評測時所用。',
+  presetBalancedHint: '介於謹慎與活潑之間。',
   presetLively: '活潑',
   presetLivelyHint: '更多驚喜，也更多失誤。',
   presetWild: '奔放',

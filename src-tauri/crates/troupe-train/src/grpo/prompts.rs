@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn prompts_are_drawn_in_the_words_of_captions() -> TrainResult<()> {
+        let train = Split::Train;
+        let texts = ["Pip a", "Pip b", "Pip c", "Pip d"].map(|text| (text, train));
+        let mut own = character(&[&texts[..], &[("Pip e", Split::Test)]].concat());
+        own.pictures = ["asleep", "awake"]
+            .map(|what| troupe_character::Picture {
+                caption: format!("Pip, a small brown otter, {what}, ink"),
+                ..troupe_character::Picture::default()
+            })
+            .into();
+        let set = prompt_set(&own, 0.5)?;
+        assert_eq!(set.learned[0].text, "Pip, a small brown otter, a, ink");
+        assert_eq!(set.held_out[0].text, "Pip, a small brown otter, e, ink");
+        Ok(())
+    }
+
+    #[test]
     fn drafts_name_the_character_and_ask_both_ways() -> TrainResult<()> {
         let set = prompt_set(&character(&[]), 0.2)?;
         assert!(set.is_drafted && set.learned.len() >= 12 && !set.held_out.is_empty());
