@@ -35,6 +35,7 @@ export class App {
   characterId = $state<string | null>(null);
   characters = $state<CharacterSummary[]>([]);
   loadError = $state<ApiError | null>(null);
+  /** Whether it is known which place and character to show first. */
   isLoaded = $state(false);
   status = $state<AppStatus | null>(null);
   notices = $state<Notice[]>([]);
@@ -147,7 +148,7 @@ export class App {
   }
 
   async start(): Promise<void> {
-    await this.refresh();
+    await this.#read();
     const kept = localStorage.getItem('character');
     if (kept && this.characters.some((c) => c.id === kept)) {
       this.characterId = kept;
@@ -155,6 +156,7 @@ export class App {
       // Nothing was ever opened here: greet, and offer someone to talk with.
       this.place = 'welcome';
     }
+    this.isLoaded = true;
     await this.refreshStatus();
   }
 
@@ -167,13 +169,17 @@ export class App {
   }
 
   async refresh(): Promise<void> {
+    await this.#read();
+    this.isLoaded = true;
+  }
+
+  async #read(): Promise<void> {
     try {
       this.characters = await this.client.listCharacters();
       this.loadError = null;
     } catch (error) {
       this.loadError = asApiError(error);
     }
-    this.isLoaded = true;
   }
 
   async refreshStatus(): Promise<void> {

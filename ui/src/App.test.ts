@@ -1,0 +1,58 @@
+import { flushSync, mount, unmount } from 'svelte';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import Root from './App.svelte';
+import { App } from './lib/app.svelte';
+import type { CharacterSummary } from './lib/ipc/bindings/CharacterSummary';
+import type { Client } from './lib/ipc/client';
+import { ids } from './lib/testids';
+
+const listCharacters = vi.fn<Client['listCharacters']>();
+const dot = { id: 'dot', name: 'Dot', tagline: '', isTaught: true, portrait: null, problem: null };
+let root: ReturnType<typeof mount> | null = null;
+/** All that the page has said so far. */
+let said = '';
+
+/** Opens the window, and answers with what its list of characters waits for. */
+function open(): (characters: CharacterSummary[]) => Promise<void> {
+  let resolve: (characters: CharacterSummary[]) => void = () => undefined;
+  listCharacters.mockReturnValueOnce(new Promise((done) => (resolve = done)));
+  const pending = () => new Promise<never>(() => undefined);
+  const client = new Proxy(
+    { listCharacters },
+    {
+      get: (known, name) => (name in known ? known[name as keyof typeof known] : pending),
+    },
+  );
+  const note = () => (said += document.querySelector('main')?.textContent ?? '');
+  new MutationObserver(note).observe(document.body, { childList: true, subtree: true });
+  root = mount(Root, { target: document.body, props: { app: new App(client as unknown as Client) } });
+  flushSync();
+  note();
+  return async (characters) => {
+    resolve(characters);
+    await vi.waitFor(() => expect(document.querySelector('main [aria-busy=true]')).toBeNull());
+    await Promise.resolve();
+  };
+}
+
+beforeEach(() => {
+  localStorage.clear();
+  said = '';
+});
+afterEach(() => root && unmount(root));
+
+it('greets at the first start, and shows nothing else before', async () => {
+  const answer = open();
+  await answer([dot as unknown as CharacterSummary]);
+  expect(document.querySelector(`[data-testid=${ids.welcome}]`)).not.toBeNull();
+  expect(said).not.toContain('Choose a character');
+});
+
+it('shows the place that was open, with its character at once', async () => {
+  localStorage.setItem('place', 'teach');
+  localStorage.setItem('character', 'dot');
+  const answer = open();
+  await answer([dot as unknown as CharacterSummary]);
+  expect(document.querySelector('main')?.textContent).toContain('Dot');
+  expect(said).not.toContain('Choose whom to teach');
+});
