@@ -1,5 +1,6 @@
 //! Stage 2 in the window: prompts, a run that is paused, resumed and stopped, its curves and groups.
 
+use serde_json::json;
 use troupe_api::{wire::StartTraining, work};
 use troupe_tests::Scratch;
 use troupe_train::events::Control;
@@ -38,8 +39,13 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     window.click(&by("refine-prompts")).await;
     window.click(&by("refine-expert")).await;
     window.write(&by("refine-epochs"), "3000").await;
+    window.find("[data-setting=rule]").await.select_by_value("sde").await.unwrap();
+    window.click("[data-setting=guard]").await;
     window.scroll_to(&by("refine-expert")).await;
     window.shot("refine-expert").await;
+    window.click(&format!("{card} {}", by("setting-explain"))).await;
+    window.scroll_to("[data-setting=rule]").await;
+    window.shot("refine-explained").await;
     window.click(&by("refine-start")).await;
     window.find(&format!("{} figure", by("reward-chart"))).await;
     window.find(&by("group-picture")).await;
@@ -65,6 +71,8 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     let run = studio.list_runs(Some(&id)).unwrap().remove(0);
     assert_eq!((run.kind.as_str(), run.status.as_str()), ("grpo", "stopped"));
     let shown = studio.run(&run.id).unwrap().refining.unwrap();
+    let numbers = serde_json::to_value(&shown.numbers).unwrap();
+    assert_eq!((&numbers["rule"], &numbers["guard"]), (&json!("sde"), &json!(true)));
     assert!(!shown.epochs.is_empty() && !shown.trials.is_empty());
     assert_eq!(studio.refine_prompts(&id).unwrap()[0].text, "Dot on a lighthouse");
     assert_eq!(studio.character(&id).unwrap().adapters[0].stage, "grpo");

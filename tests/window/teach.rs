@@ -19,6 +19,13 @@ async fn ready(scratch: &Scratch, steps: &str) -> (Window, String) {
 async fn three_steps_are_taught_and_their_curve_is_seen() {
     let scratch = Scratch::new();
     let (window, id) = ready(&scratch, "3").await;
+    window.write("[data-setting=knowledgeQa]", "0").await;
+    window.click("[data-setting=keepBest]").await;
+    window.scroll_to(&by("teach-expert")).await;
+    window.shot("teach-expert").await;
+    window.click(&by("setting-explain")).await;
+    window.scroll_to("[data-setting=mode]").await;
+    window.shot("teach-explained").await;
     window.click(&by("teach-start")).await;
     window.find(&format!("{}[data-step='3']", by("teach-step"))).await;
     window.find(&format!("{} path", by("loss-chart"))).await;
@@ -28,7 +35,9 @@ async fn three_steps_are_taught_and_their_curve_is_seen() {
     window.close().await;
     let studio = scratch.studio();
     let run = studio.list_runs(Some(&id)).unwrap().remove(0).id;
-    assert_eq!(studio.run(&run).unwrap().curve.len(), 3);
+    let kept = studio.run(&run).unwrap();
+    assert_eq!(kept.curve.len(), 3);
+    assert_eq!((kept.recipe.knowledge_qa, kept.recipe.keep_best), (0, false));
 
     // After a restart the curve is there without being asked for.
     let window = Window::open(&scratch, &scratch.model_dir()).await;

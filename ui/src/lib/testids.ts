@@ -53,6 +53,7 @@ export const ids = {
   refineCard: 'refine-card',
   refineStart: 'refine-start',
   refineExpert: 'refine-expert',
+  settingExplain: 'setting-explain',
   refineEpochs: 'refine-epochs',
   refinePrompts: 'refine-prompts',
   refinePrompt: 'refine-prompt',

@@ -142,12 +142,11 @@ impl Studio {
         }
     }
 
-    /// A profile with the numbers that a person changed.
+    /// The profile of the numbers in a request, or the one that it names.
     fn changed_profile(&self, request: &StartRefining) -> ApiResult<GrpoProfile> {
-        let profile = self.wanted_profile(request)?;
         match &request.numbers {
-            Some(numbers) => numbers.over(profile),
-            None => Ok(profile),
+            Some(numbers) => numbers.profile(),
+            None => self.wanted_profile(request),
         }
     }
 

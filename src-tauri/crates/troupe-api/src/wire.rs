@@ -576,8 +576,7 @@ pub struct StartTraining {
     pub num_steps: Option<u32>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
-    /// An earlier run whose recipe is used instead of the base's, with all that [`RecipeItem`]
-    /// leaves out.
+    /// An earlier run whose recipe is used instead of the base's.
     pub from_run: Option<String>,
     /// All numbers of the recipe; the usual ones when absent.
     pub recipe: Option<RecipeItem>,

@@ -310,7 +310,11 @@ impl SftRecipe {
         recipe.checked(&format!("`{assignment}`"))
     }
 
-    fn checked(self, what: &str) -> TrainResult<Self> {
+    /// The recipe, if its numbers make sense together.
+    ///
+    /// # Errors
+    /// When they do not; the message says which.
+    pub fn checked(self, what: &str) -> TrainResult<Self> {
         let rates = [
             self.lora.learning_rate,
             self.lora.gen_rate,

@@ -1,7 +1,7 @@
 import type { RemarkItem } from '../../lib/ipc/bindings/RemarkItem';
 import type { Key } from '../../lib/messages/en';
 import { keyOf, t } from '../../lib/messages/index.svelte';
-import type { Unit } from '../../lib/training/numbers';
+import type { Unit } from '../../lib/training/settings';
 import { measureKey } from '../../lib/training/refine';
 
 /** A measure's name in words; one that nobody translated stays as it is. */

@@ -1,10 +1,12 @@
 import { imports } from './imports/en';
+import { settings } from './settings/en';
 import { told } from './told/en';
 
 /** Every word on the screen. Other languages have the same keys. */
 export const en = {
   ...told,
   ...imports,
+  ...settings,
   characters: 'Characters',
   chat: 'Chat',
   teach: 'Teach',

@@ -1,10 +1,12 @@
 import type { Catalogue } from './en';
 import { imports } from './imports/zh-Hans';
+import { settings } from './settings/zh-Hans';
 import { told } from './told/zh-Hans';
 
 export const zhHans: Catalogue = {
   ...told,
   ...imports,
+  ...settings,
   characters: '角色',
   chat: '聊天',
   teach: '教学',

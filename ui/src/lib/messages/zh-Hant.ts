@@ -1,10 +1,12 @@
 import type { Catalogue } from './en';
 import { imports } from './imports/zh-Hant';
+import { settings } from './settings/zh-Hant';
 import { told } from './told/zh-Hant';
 
 export const zhHant: Catalogue = {
   ...told,
   ...imports,
+  ...settings,
   characters: '角色',
   chat: '聊天',
   teach: '教學',

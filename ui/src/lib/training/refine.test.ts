@@ -2,10 +2,12 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { PromptItem } from '../ipc/bindings/PromptItem';
 import type { RefineDetail } from '../ipc/bindings/RefineDetail';
 import type { RefineNumbers } from '../ipc/bindings/RefineNumbers';
+import binding from '../ipc/bindings/RefineNumbers.ts?raw';
 import type { TrialItem } from '../ipc/bindings/TrialItem';
 import type { Client } from '../ipc/client';
+import { en } from '../messages/en';
 import { range, short, tableRows, tickText } from './curve';
-import { changedFields, fieldText, withNumber } from './numbers';
+import { changedFields, hintOf, numberText, rangeOf, settingText, withSetting, type Field } from './settings';
 import { PromptList } from './prompts.svelte';
 import {
   groups,
@@ -110,23 +112,47 @@ it('cuts a picture out of its group', () => {
   expect(partOf(group, 2)).toEqual({ width: '400%', left: '-200%' });
 });
 
-describe('the numbers of refining', () => {
-  const defaults = Object.fromEntries(
-    groups.flatMap((g) => g.fields.map((f) => [f.key, 0])),
-  ) as RefineNumbers;
+describe('the settings of refining', () => {
+  const fields = groups.flatMap((g) => g.fields);
+  const defaults = Object.fromEntries(fields.map((f) => [f.key, 0])) as unknown as RefineNumbers;
+  const field = (key: string) => fields.find((f) => f.key === key) as Field;
+
+  it('are all shown, each with an explanation', () => {
+    const all = [...binding.matchAll(/^(\w+): (.+),/gm)].map(([, name]) => name);
+    expect(all.length).toBeGreaterThan(50);
+    expect(fields.map((f) => f.key).sort()).toEqual(all.sort());
+    for (const f of fields) expect(en[hintOf(f)], f.key).toMatch(/\.$/);
+  });
 
   it('are changed and reset like those of stage 1, and name the rewards in use', () => {
-    const changed = withNumber(withNumber(defaults, defaults, 'vqa', 0.2), defaults, 'similarity', 0.5);
+    const changed = withSetting(withSetting(defaults, defaults, 'vqa', 0.2), defaults, 'similarity', 0.5);
     expect(changedFields(groups, changed, defaults)).toEqual(['vqa', 'similarity']);
     expect(rewardsInUse(changed)).toEqual([
       { name: 'similarity', weight: 0.5 },
       { name: 'vqa', weight: 0.2 },
     ]);
+    const switched = withSetting(withSetting(defaults, defaults, 'rule', 'sde'), defaults, 'guard', true);
+    expect(changedFields(groups, switched, defaults)).toEqual(['guard', 'rule']);
+  });
+
+  it('are read in words, and say what they take', () => {
+    const words = (key: string) => key;
+    expect(settingText(field('rule'), 'sde', words)).toBe('ruleSde');
+    expect(settingText(field('rule'), 'of a later version', words)).toBe('of a later version');
+    expect(settingText(field('guard'), true, words)).toBe('settingOn');
+    expect(settingText(field('eps'), 1e-8, words)).toBe('1e-8');
+    expect(rangeOf(field('imagesPerPrompt'))).toEqual(['settingFrom', { min: 2 }]);
+    expect(rangeOf(field('simLow'))).toEqual(['settingBetween', { min: -1, max: 1 }]);
+    expect([rangeOf(field('ema')), rangeOf(field('beta')), rangeOf(field('rule'))]).toEqual([
+      null,
+      null,
+      null,
+    ]);
   });
 });
 
 it('shows a small number by its power of ten', () => {
-  expect([0, 0.45, 30, 0.002, 0.000002, 1.5e-5].map(fieldText)).toEqual([
+  expect([0, 0.45, 30, 0.002, 0.000002, 1.5e-5].map(numberText)).toEqual([
     '0',
     '0.45',
     '30',

@@ -7,11 +7,11 @@ import type { TrialItem } from '../ipc/bindings/TrialItem';
 import type { Key } from '../messages/en';
 import { ids } from '../testids';
 import type { Mean, Point } from './curve';
-import { fieldsOf, type FieldGroup } from './numbers';
+import { fieldsOf, type FieldGroup } from './settings';
 
-const { whole, share, real } = fieldsOf<RefineNumbers>();
+const { whole, share, real, flag, choice } = fieldsOf<RefineNumbers>();
 
-export const groups: FieldGroup<RefineNumbers>[] = [
+export const groups: FieldGroup[] = [
   {
     label: 'recipeLength',
     fields: [
@@ -29,34 +29,84 @@ export const groups: FieldGroup<RefineNumbers>[] = [
       real('vqa', 'rewardVqa', 0.05),
       real('diversity', 'rewardDiversity', 0.05),
       real('similarity', 'rewardSimilarity', 0.05),
+      choice('alignmentBy', 'refineAlignmentBy', {
+        auto: 'alignmentAuto',
+        scorer: 'alignmentScorer',
+        flow: 'alignmentFlow',
+      }),
+      choice('vqaForm', 'refineVqaForm', { soft: 'vqaSoft', exact: 'vqaExact' }),
+      whole('maxQuestions', 'refineMaxQuestions', 'none'),
+      choice('diversityForm', 'refineDiversityForm', {
+        per_image: 'diversityPerImage',
+        group: 'diversityGroup',
+      }),
+    ],
+  },
+  {
+    label: 'refineBand',
+    fields: [
+      choice('band', 'refineBandPlace', { calibrated: 'bandCalibrated', fixed: 'bandFixed' }),
+      { ...real('simLow', 'refineSimLow', 0.05), min: -1, max: 1 },
+      { ...real('simHigh', 'refineSimHigh', 0.05), min: -1, max: 1 },
+      real('simSlope', 'refineSimSlope', 0.5),
     ],
   },
   {
     label: 'refineLearning',
     fields: [
       real('learningRate', 'refineRate', 0.000001),
-      real('maxGradNorm', 'recipeGradNorm', 0.1),
       whole('loraRank', 'refineRank', 'none'),
       real('loraAlpha', 'recipeAlpha', 1),
+      real('maxGradNorm', 'refineGradNorm', 0.1),
+      real('weightDecay', 'recipeDecay', 0.01),
+      share('beta1', 'refineBeta1'),
+      share('beta2', 'refineBeta2'),
+      real('eps', 'recipeEps', 1e-8),
+      share('ema', 'recipeAverage'),
+      flag('recompute', 'refineRecompute'),
+    ],
+  },
+  {
+    label: 'refineObjective',
+    fields: [
       real('clip', 'refineClip', 0.00001),
+      real('advClamp', 'refineAdvClamp', 0.5),
+      choice('stdMode', 'refineStdMode', { group: 'stdGroup', batch: 'stdBatch', component: 'stdComponent' }),
       real('beta', 'refineBeta', 0.01),
+      choice('klForm', 'refineKlForm', { exact: 'klExact', reference: 'klReference' }),
+      flag('guard', 'refineGuard'),
     ],
   },
   {
     label: 'refineDrawing',
     fields: [
-      { ...whole('points', 'refinePoints', 'steps'), min: 3 },
-      { ...whole('window', 'refineWindow', 'steps'), min: 1 },
+      { ...whole('points', 'refinePoints', 'none'), min: 3 },
+      real('shift', 'refineShift', 0.5),
+      choice('rule', 'refineRule', { cps: 'ruleCps', sde: 'ruleSde' }),
       real('noise', 'refineNoise', 0.1),
+      { ...whole('window', 'refineWindow', 'steps'), min: 1 },
+      whole('windowLow', 'refineWindowLow', 'none'),
+      whole('windowHigh', 'refineWindowHigh', 'none'),
+      flag('shareInitialNoise', 'refineShare'),
+    ],
+  },
+  {
+    label: 'refineGuiding',
+    fields: [
       real('guidance', 'refineGuidance', 0.5),
+      share('cfgLow', 'refineCfgLow'),
+      share('cfgHigh', 'refineCfgHigh'),
+      share('cfgRenormMin', 'refineCfgRenorm'),
+      flag('cfgDetach', 'refineCfgDetach'),
     ],
   },
   {
     label: 'refineWatching',
     fields: [
       whole('evalEvery', 'refineEvalEvery', 'epochs'),
-      whole('evalPrompts', 'refineEvalPrompts', 'none'),
-      whole('evalPictures', 'refineEvalPictures', 'none'),
+      { ...whole('evalPrompts', 'refineEvalPrompts', 'none'), min: 1 },
+      { ...whole('evalPictures', 'refineEvalPictures', 'none'), min: 2 },
+      { ...whole('evalPoints', 'refineEvalPoints', 'none'), min: 2 },
       whole('saveEvery', 'recipeCheckpointEvery', 'epochs'),
       share('heldOutShare', 'refineHeldOut'),
       whole('patience', 'refinePatience', 'trials'),

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { RecipeItem } from '../ipc/bindings/RecipeItem';
 import binding from '../ipc/bindings/RecipeItem.ts?raw';
-import { changedFields, numberRows, numbersText, withNumber } from './numbers';
+import { en } from '../messages/en';
 import { groups } from './recipe';
+import { changedFields, hintOf, settingRows, settingsText, withSetting } from './settings';
 import { best, points, verdict } from './verdict';
 
 const held = (...values: number[]) => values.map((y, i) => ({ x: i * 100, y }));
@@ -35,26 +36,32 @@ describe('the recipe', () => {
     groups.flatMap((g) => g.fields).map((f) => [f.key, 1]),
   ) as unknown as RecipeItem;
 
-  it('shows every number there is', () => {
-    const numbers = [...binding.matchAll(/^(\w+): number/gm)].map(([, name]) => name);
-    expect(numbers.length).toBeGreaterThan(20);
-    expect(groups.flatMap((g) => g.fields.map((f) => f.key)).sort()).toEqual(numbers.sort());
+  it('shows every setting there is, each with an explanation', () => {
+    const all = [...binding.matchAll(/^(\w+): (.+),/gm)].map(([, name]) => name);
+    const fields = groups.flatMap((g) => g.fields);
+    expect(all.length).toBeGreaterThan(40);
+    expect(fields.map((f) => f.key).sort()).toEqual(all.sort());
+    for (const field of fields) expect(en[hintOf(field)], field.key).toMatch(/\.$/);
   });
 
   it('knows what was changed, and a cleared field is the default again', () => {
-    const recipe = withNumber(defaults, defaults, 'pictures', 6);
+    const recipe = withSetting(defaults, defaults, 'pictures', 6);
     expect(changedFields(groups, recipe, defaults)).toEqual(['pictures']);
-    expect(withNumber(recipe, defaults, 'pictures', NaN)).toEqual(defaults);
+    expect(withSetting(recipe, defaults, 'pictures', NaN)).toEqual(defaults);
   });
 
   it('is read and copied group by group, under the names of its fields', () => {
-    const rows = numberRows(groups.slice(0, 1), { ...defaults, numSteps: 300, finalLrShare: 0.0001 });
+    const rows = settingRows(
+      groups.slice(0, 1),
+      { ...defaults, numSteps: 300, finalLrShare: 0.0001 },
+      (key) => key,
+    );
     expect(rows[0]?.rows.slice(0, 3)).toEqual([
       { label: 'steps', unit: 'steps', text: '300' },
       { label: 'recipeWarmup', unit: 'steps', text: '1' },
       { label: 'recipeFinalRate', unit: 'share', text: '1e-4' },
     ]);
-    const text = numbersText(
+    const text = settingsText(
       rows,
       (key) => key,
       (row) => `${row.label} (${row.unit})`,

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use troupe_character::{PicturePrompt, PromptQuestion, Split};
+use troupe_model::flow::StepRule;
 use troupe_train::{
     events::{EpochEvent, Remark},
     grpo::{
         alarm::Trial,
-        profile::{Auto, Clip, GrpoProfile},
+        profile::{
+            Auto, Clip, GrpoProfile, KlForm, LossConfig, OptimConfig, SamplerConfig, StdMode,
+            WatchConfig,
+        },
+        rewards::{Alignment, Band, DiversityForm, RewardConfig, VqaForm},
     },
 };
 use ts_rs::TS;
@@ -18,8 +23,7 @@ use crate::{
     wire::FindingItem,
 };
 
-/// The numbers of a stage-2 profile that a person may want to change. What a profile holds besides
-/// stays as the profile has it.
+/// Every number and switch of a stage-2 profile. Choices go by their names in profiles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
@@ -40,26 +44,87 @@ pub struct RefineNumbers {
     pub diversity: f64,
     /// Weight of likeness; 0 leaves it out.
     pub similarity: f64,
+    /// What judges alignment.
+    #[ts(type = "'auto' | 'scorer' | 'flow'")]
+    pub alignment_by: Alignment,
+    /// How answers count.
+    #[ts(type = "'soft' | 'exact'")]
+    pub vqa_form: VqaForm,
+    /// How diversity counts.
+    #[ts(type = "'per_image' | 'group'")]
+    pub diversity_form: DiversityForm,
+    /// Most questions asked about a picture; 0 asks all.
+    pub max_questions: u32,
+    /// Where the band of likeness lies.
+    #[ts(type = "'calibrated' | 'fixed'")]
+    pub band: Band,
+    /// Lower end of a fixed band.
+    pub sim_low: f64,
+    /// Upper end of a fixed band.
+    pub sim_high: f64,
+    /// Penalty per unit outside the band.
+    pub sim_slope: f64,
     /// Learning rate.
     pub learning_rate: f64,
+    /// Decay of AdamW's first moment.
+    pub beta1: f64,
+    /// Decay of its second.
+    pub beta2: f64,
+    /// AdamW's ε.
+    pub eps: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
     /// Largest gradient norm; 0 is no limit.
     pub max_grad_norm: f64,
+    /// Decay of the moving average of the weights; 0 is none.
+    pub ema: f64,
     /// Rank of the low-rank updates; 0 trains the generation expert in full.
     pub lora_rank: u32,
     /// Scale times rank.
     pub lora_alpha: f64,
+    /// Whether each guidance branch is run anew for its gradient.
+    pub recompute: bool,
     /// Clip range; 0 chooses it by the picture's size.
     pub clip: f64,
+    /// Largest advantage.
+    pub adv_clamp: f64,
+    /// Whose spread divides a reward's distance from its group's mean.
+    #[ts(type = "'group' | 'batch' | 'component'")]
+    pub std_mode: StdMode,
     /// Weight of the divergence from stage 1.
     pub beta: f64,
+    /// Form of that divergence.
+    #[ts(type = "'exact' | 'reference'")]
+    pub kl_form: KlForm,
+    /// Whether ratios are centred and steps weighed alike.
+    pub guard: bool,
     /// Points of the time grid while learning.
     pub points: u32,
-    /// Stochastic steps of a picture.
-    pub window: u32,
+    /// Shift of that grid.
+    pub shift: f64,
+    /// Rule of the stochastic steps.
+    #[ts(type = "'sde' | 'cps'")]
+    pub rule: StepRule,
     /// Level of their noise.
     pub noise: f64,
+    /// Stochastic steps of a picture.
+    pub window: u32,
+    /// First step that they may begin at.
+    pub window_low: u32,
+    /// Step before which they end; 0 is half of the points.
+    pub window_high: u32,
+    /// Whether a group starts from the same noise and shares the steps before the stochastic ones.
+    pub share_initial_noise: bool,
     /// Text guidance; 1 is none.
     pub guidance: f64,
+    /// Time above which it applies.
+    pub cfg_low: f64,
+    /// Last time in which it applies.
+    pub cfg_high: f64,
+    /// Lower bound of the scaling towards the conditional velocity's norm.
+    pub cfg_renorm_min: f64,
+    /// Whether gradients pass by the unconditional branch.
+    pub cfg_detach: bool,
     /// Pictures that run through the network together.
     pub pictures_per_pass: u32,
     /// Epochs between trials on kept-back prompts.
@@ -68,6 +133,8 @@ pub struct RefineNumbers {
     pub eval_prompts: u32,
     /// Pictures of each.
     pub eval_pictures: u32,
+    /// Points of the noise-free time grid in trials.
+    pub eval_points: u32,
     /// Epochs between checkpoints.
     pub save_every: u32,
     /// Share of the prompts that is kept back where the character keeps none.
@@ -81,6 +148,7 @@ pub struct RefineNumbers {
 impl From<&GrpoProfile> for RefineNumbers {
     fn from(profile: &GrpoProfile) -> Self {
         let GrpoProfile { sampler, loss, optim, reward, watch, .. } = profile;
+        let ([beta1, beta2], [cfg_low, cfg_high]) = (optim.betas, sampler.cfg_interval);
         Self {
             epochs: profile.epochs as u32,
             prompts_per_epoch: profile.prompts_per_epoch as u32,
@@ -90,23 +158,51 @@ impl From<&GrpoProfile> for RefineNumbers {
             vqa: reward.vqa,
             diversity: reward.diversity,
             similarity: reward.similarity,
+            alignment_by: reward.alignment_by,
+            vqa_form: reward.vqa_form,
+            diversity_form: reward.diversity_form,
+            max_questions: reward.max_questions as u32,
+            band: reward.band,
+            sim_low: reward.sim_low,
+            sim_high: reward.sim_high,
+            sim_slope: reward.sim_slope,
             learning_rate: optim.lr,
+            beta1,
+            beta2,
+            eps: optim.eps,
+            weight_decay: optim.weight_decay,
             max_grad_norm: optim.max_grad_norm,
+            ema: optim.ema,
             lora_rank: optim.lora_rank as u32,
             lora_alpha: optim.lora_alpha,
+            recompute: optim.recompute,
             clip: match loss.clip {
                 Clip::Fixed(range) => range,
                 Clip::Auto(Auto::Auto) => 0.,
             },
+            adv_clamp: loss.adv_clamp,
+            std_mode: loss.std_mode,
             beta: loss.beta,
+            kl_form: loss.kl_form,
+            guard: loss.guard,
             points: sampler.points as u32,
-            window: sampler.window as u32,
+            shift: sampler.shift,
+            rule: sampler.rule,
             noise: sampler.noise,
+            window: sampler.window as u32,
+            window_low: sampler.window_low as u32,
+            window_high: sampler.window_high.unwrap_or(0) as u32,
+            share_initial_noise: sampler.share_initial_noise,
             guidance: sampler.cfg_scale,
+            cfg_low,
+            cfg_high,
+            cfg_renorm_min: sampler.cfg_renorm_min,
+            cfg_detach: sampler.cfg_detach,
             pictures_per_pass: sampler.pictures_per_pass as u32,
             eval_every: watch.eval_every as u32,
             eval_prompts: watch.eval_prompts as u32,
             eval_pictures: watch.eval_pictures as u32,
+            eval_points: sampler.eval_points as u32,
             save_every: watch.save_every as u32,
             held_out_share: watch.held_out_share,
             patience: watch.patience as u32,
@@ -116,40 +212,97 @@ impl From<&GrpoProfile> for RefineNumbers {
 }
 
 impl RefineNumbers {
-    /// `base` with these numbers.
+    /// The profile of these numbers.
     ///
     /// # Errors
     /// When they make no sense together; the message says which.
-    pub(crate) fn over(&self, base: GrpoProfile) -> ApiResult<GrpoProfile> {
-        let mut profile = base;
-        profile.epochs = self.epochs as usize;
-        profile.prompts_per_epoch = self.prompts_per_epoch as usize;
-        profile.images_per_prompt = self.images_per_prompt as usize;
-        profile.updates_per_epoch = self.updates_per_epoch as usize;
-        profile.reward.alignment = self.alignment;
-        profile.reward.vqa = self.vqa;
-        profile.reward.diversity = self.diversity;
-        profile.reward.similarity = self.similarity;
-        profile.optim.lr = self.learning_rate;
-        profile.optim.max_grad_norm = self.max_grad_norm;
-        profile.optim.lora_rank = self.lora_rank as usize;
-        profile.optim.lora_alpha = self.lora_alpha;
-        let chosen = self.clip == 0.;
-        profile.loss.clip = if chosen { Clip::Auto(Auto::Auto) } else { Clip::Fixed(self.clip) };
-        profile.loss.beta = self.beta;
-        profile.sampler.points = self.points as usize;
-        profile.sampler.window = self.window as usize;
-        profile.sampler.noise = self.noise;
-        profile.sampler.cfg_scale = self.guidance;
-        profile.sampler.pictures_per_pass = self.pictures_per_pass as usize;
-        profile.watch.eval_every = self.eval_every as usize;
-        profile.watch.eval_prompts = self.eval_prompts as usize;
-        profile.watch.eval_pictures = self.eval_pictures as usize;
-        profile.watch.save_every = self.save_every as usize;
-        profile.watch.held_out_share = self.held_out_share;
-        profile.watch.patience = self.patience as usize;
-        profile.watch.diversity_loss = self.diversity_loss;
+    pub(crate) fn profile(&self) -> ApiResult<GrpoProfile> {
+        let profile = GrpoProfile {
+            epochs: self.epochs as usize,
+            prompts_per_epoch: self.prompts_per_epoch as usize,
+            images_per_prompt: self.images_per_prompt as usize,
+            updates_per_epoch: self.updates_per_epoch as usize,
+            sampler: self.sampler(),
+            loss: self.loss(),
+            optim: self.optim(),
+            reward: self.reward(),
+            watch: self.watch(),
+        };
         Ok(profile.checked("the changed numbers")?)
+    }
+
+    fn sampler(&self) -> SamplerConfig {
+        SamplerConfig {
+            points: self.points as usize,
+            shift: self.shift,
+            rule: self.rule,
+            noise: self.noise,
+            window: self.window as usize,
+            window_low: self.window_low as usize,
+            window_high: Some(self.window_high as usize).filter(|high| *high > 0),
+            share_initial_noise: self.share_initial_noise,
+            cfg_scale: self.guidance,
+            cfg_interval: [self.cfg_low, self.cfg_high],
+            cfg_renorm_min: self.cfg_renorm_min,
+            cfg_detach: self.cfg_detach,
+            eval_points: self.eval_points as usize,
+            pictures_per_pass: self.pictures_per_pass as usize,
+        }
+    }
+
+    fn loss(&self) -> LossConfig {
+        let is_chosen = self.clip == 0.;
+        LossConfig {
+            clip: if is_chosen { Clip::Auto(Auto::Auto) } else { Clip::Fixed(self.clip) },
+            adv_clamp: self.adv_clamp,
+            std_mode: self.std_mode,
+            beta: self.beta,
+            kl_form: self.kl_form,
+            guard: self.guard,
+        }
+    }
+
+    fn optim(&self) -> OptimConfig {
+        OptimConfig {
+            lr: self.learning_rate,
+            betas: [self.beta1, self.beta2],
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            max_grad_norm: self.max_grad_norm,
+            ema: self.ema,
+            lora_rank: self.lora_rank as usize,
+            lora_alpha: self.lora_alpha,
+            recompute: self.recompute,
+        }
+    }
+
+    fn reward(&self) -> RewardConfig {
+        RewardConfig {
+            alignment: self.alignment,
+            vqa: self.vqa,
+            diversity: self.diversity,
+            similarity: self.similarity,
+            alignment_by: self.alignment_by,
+            vqa_form: self.vqa_form,
+            diversity_form: self.diversity_form,
+            band: self.band,
+            sim_low: self.sim_low,
+            sim_high: self.sim_high,
+            sim_slope: self.sim_slope,
+            max_questions: self.max_questions as usize,
+        }
+    }
+
+    fn watch(&self) -> WatchConfig {
+        WatchConfig {
+            eval_every: self.eval_every as usize,
+            eval_prompts: self.eval_prompts as usize,
+            eval_pictures: self.eval_pictures as usize,
+            save_every: self.save_every as usize,
+            held_out_share: self.held_out_share,
+            patience: self.patience as usize,
+            diversity_loss: self.diversity_loss,
+        }
     }
 }
 
@@ -199,7 +352,7 @@ pub struct StartRefining {
     pub profile: Option<String>,
     /// Seed; 1 when absent.
     pub seed: Option<u32>,
-    /// An earlier run whose profile is used instead, with all that [`RefineNumbers`] leave out.
+    /// An earlier run whose profile is used instead.
     pub from_run: Option<String>,
     /// The profile's numbers when absent.
     pub numbers: Option<RefineNumbers>,
@@ -468,12 +621,34 @@ mod tests {
     fn a_profile_survives_the_way_to_the_window_and_back() -> ApiResult<()> {
         for name in ["mini-cpu", "gpu-24gb", "gpu-80gb", "reference"] {
             let profile = GrpoProfile::find(name)?;
-            assert_eq!(RefineNumbers::from(&profile).over(profile.clone())?, profile);
+            assert_eq!(RefineNumbers::from(&profile).profile()?, profile);
         }
         let profile = GrpoProfile::find("mini-cpu")?;
         let odd = RefineNumbers { images_per_prompt: 1, ..RefineNumbers::from(&profile) };
-        assert!(odd.over(profile).is_err_and(|e| e.message.contains("at least 2 pictures")));
+        assert!(odd.profile().is_err_and(|e| e.message.contains("at least 2 pictures")));
         Ok(())
+    }
+
+    /// The names of choices that the window is told are those of profiles.
+    #[test]
+    fn the_window_knows_every_choice() {
+        let usual = RefineNumbers::from(&GrpoProfile::default());
+        let text = RefineNumbers::inline(&ts_rs::Config::default());
+        let mut num_choices = 0;
+        for (name, value) in serde_json::to_value(&usual).unwrap().as_object().unwrap() {
+            let Some(usual_name) = value.as_str() else { continue };
+            let kinds = text.split(&format!("{name}: ")).nth(1).unwrap().split(',').next().unwrap();
+            let known: Vec<&str> = kinds.split(" | ").map(|k| k.trim_matches('\'')).collect();
+            assert!(known.contains(&usual_name), "{name}: {kinds}");
+            for choice in known {
+                let mut changed = serde_json::to_value(&usual).unwrap();
+                changed[name] = choice.into();
+                let numbers: RefineNumbers = serde_json::from_value(changed.clone()).unwrap();
+                assert_eq!(serde_json::to_value(numbers).unwrap(), changed);
+                num_choices += 1;
+            }
+        }
+        assert_eq!(num_choices, 16); // 3 + 2 + 2 + 2 + 3 + 2 + 2
     }
 
     #[test]

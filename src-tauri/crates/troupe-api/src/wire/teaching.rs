@@ -2,20 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 use troupe_character::samples::SampleKind;
+use troupe_nn::precision::Products;
 use troupe_train::{
     events,
-    recipe::{LoraConfig, SftRecipe, TimeDraw},
+    recipe::{FrozenPrecision, LoraConfig, Mode, SftRecipe, TimeDraw},
 };
 use ts_rs::TS;
 
 use super::AdapterItem;
 use crate::error::{ApiError, ApiResult, ErrorCode};
 
-/// Every number of a stage-1 recipe.
+/// Every number and switch of a stage-1 recipe. Choices go by their names in recipes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct RecipeItem {
+    /// Which weights change.
+    #[ts(type = "'lora' | 'generation' | 'full'")]
+    pub mode: Mode,
+    /// How those that do not change are held.
+    #[ts(type = "'f32' | 'bf16'")]
+    pub precision: FrozenPrecision,
+    /// How exact large products are.
+    #[ts(type = "'exact' | 'split' | 'bf16'")]
+    pub products: Products,
+    /// Whether layers are run again for their gradients.
+    pub recompute: bool,
     /// Optimiser steps.
     pub num_steps: u32,
     /// Steps of linear warm-up.
@@ -66,12 +78,30 @@ pub struct RecipeItem {
     pub ema_decay: f64,
     /// Validations in a row without a better held-out loss after which the run ends; 0 is never.
     pub patience: u32,
+    /// Whether the run ends with the weights of its best validation.
+    pub keep_best: bool,
     /// Steps between validations and samples.
     pub sample_every: u32,
     /// Steps between checkpoints.
     pub checkpoint_every: u32,
     /// Share kept back where the character has no test split.
     pub held_out_share: f64,
+    /// How often a pass goes through dialogue; 0 leaves it out, here and below.
+    pub role_play: u32,
+    /// Dialogue with reasoning.
+    pub thinking: u32,
+    /// Questions about the character.
+    pub knowledge_qa: u32,
+    /// Questions about pictures.
+    pub picture_qa: u32,
+    /// Captions of pictures.
+    pub picture_description: u32,
+    /// Pictures from their captions.
+    pub picture_plain: u32,
+    /// Pictures from scenes.
+    pub picture_scene: u32,
+    /// Pictures from scenes, with reasoning.
+    pub picture_thinking: u32,
 }
 
 /// What a run does between steps.
@@ -169,9 +199,28 @@ impl From<SampleKind> for TaughtKind {
     }
 }
 
+/// How often a pass goes through samples of a kind; 0 when they are left out.
+fn times_of(recipe: &SftRecipe, kind: SampleKind) -> u32 {
+    let times = recipe.repeats.get(&kind).copied().unwrap_or(1);
+    if recipe.kinds.contains(&kind) { times as u32 } else { 0 }
+}
+
 impl From<&SftRecipe> for RecipeItem {
     fn from(recipe: &SftRecipe) -> Self {
+        let times = |kind| times_of(recipe, kind);
         Self {
+            mode: recipe.mode,
+            precision: recipe.precision,
+            products: recipe.products,
+            recompute: recipe.recompute,
+            role_play: times(SampleKind::RolePlay),
+            thinking: times(SampleKind::Thinking),
+            knowledge_qa: times(SampleKind::KnowledgeQa),
+            picture_qa: times(SampleKind::PictureQa),
+            picture_description: times(SampleKind::PictureDescription),
+            picture_plain: times(SampleKind::PicturePlain),
+            picture_scene: times(SampleKind::PictureScene),
+            picture_thinking: times(SampleKind::PictureThinking),
             num_steps: recipe.num_steps as u32,
             warmup_steps: recipe.warmup_steps as u32,
             final_lr_share: recipe.final_lr_share,
@@ -197,6 +246,7 @@ impl From<&SftRecipe> for RecipeItem {
             eps: recipe.eps,
             ema_decay: recipe.ema_decay,
             patience: recipe.patience as u32,
+            keep_best: recipe.keep_best,
             sample_every: recipe.sample_every as u32,
             checkpoint_every: recipe.checkpoint_every as u32,
             held_out_share: recipe.held_out_share,
@@ -211,7 +261,11 @@ impl RecipeItem {
     /// When a number is out of its range; the message names it.
     pub(crate) fn over(&self, base: SftRecipe) -> ApiResult<SftRecipe> {
         self.check()?;
-        Ok(SftRecipe {
+        let mut recipe = SftRecipe {
+            mode: self.mode,
+            precision: self.precision,
+            products: self.products,
+            recompute: self.recompute,
             num_steps: self.num_steps as usize,
             warmup_steps: self.warmup_steps as usize,
             final_lr_share: self.final_lr_share,
@@ -238,11 +292,29 @@ impl RecipeItem {
             eps: self.eps,
             ema_decay: self.ema_decay,
             patience: self.patience as usize,
+            keep_best: self.keep_best,
             sample_every: self.sample_every as usize,
             checkpoint_every: self.checkpoint_every as usize,
             held_out_share: self.held_out_share,
             ..base
-        })
+        };
+        for (kind, times) in self.times() {
+            set_times(&mut recipe, kind, times);
+        }
+        Ok(recipe.checked("the changed numbers")?)
+    }
+
+    fn times(&self) -> [(SampleKind, u32); 8] {
+        [
+            (SampleKind::RolePlay, self.role_play),
+            (SampleKind::Thinking, self.thinking),
+            (SampleKind::KnowledgeQa, self.knowledge_qa),
+            (SampleKind::PictureQa, self.picture_qa),
+            (SampleKind::PictureDescription, self.picture_description),
+            (SampleKind::PicturePlain, self.picture_plain),
+            (SampleKind::PictureScene, self.picture_scene),
+            (SampleKind::PictureThinking, self.picture_thinking),
+        ]
     }
 
     fn check(&self) -> ApiResult<()> {
@@ -293,10 +365,28 @@ impl RecipeItem {
         if !(0. ..1.).contains(&self.ema_decay) {
             return refuse("decay of the average", "0 or more, and below 1");
         }
+        if self.times().iter().all(|(_, times)| *times == 0) {
+            let message = "a run learns from at least one kind of samples";
+            return Err(ApiError::new(ErrorCode::BadRequest, message, "Use one, or reset them."));
+        }
         if !self.time_mean.is_finite() {
             return refuse("lean of the noise", "a number");
         }
         Ok(())
+    }
+}
+
+/// Has a pass go through samples of a kind so many times; 0 leaves them out.
+fn set_times(recipe: &mut SftRecipe, kind: SampleKind, times: u32) {
+    if times == times_of(recipe, kind) {
+        return;
+    }
+    recipe.kinds.retain(|known| *known != kind || times > 0);
+    if times > 0 {
+        if !recipe.kinds.contains(&kind) {
+            recipe.kinds.push(kind);
+        }
+        recipe.repeats.insert(kind, times as usize);
     }
 }
 
@@ -334,6 +424,49 @@ mod tests {
         let other: SftRecipe = serde_json::from_value(other).unwrap();
         assert_eq!(RecipeItem::from(&other).over(usual)?, other);
         Ok(())
+    }
+
+    #[test]
+    fn the_window_turns_every_switch() -> ApiResult<()> {
+        let usual = SftRecipe::default();
+        let other = SftRecipe {
+            mode: Mode::Lora,
+            precision: FrozenPrecision::Bf16,
+            products: Products::Split,
+            recompute: true,
+            keep_best: false,
+            ..usual.clone()
+        };
+        assert_eq!(RecipeItem::from(&other).over(usual)?, other);
+        Ok(())
+    }
+
+    #[test]
+    fn kinds_of_samples_are_left_out_and_repeated() -> ApiResult<()> {
+        use SampleKind::{KnowledgeQa, PicturePlain, PictureQa, RolePlay};
+        let usual = SftRecipe {
+            kinds: vec![PicturePlain, RolePlay, KnowledgeQa],
+            repeats: [(RolePlay, 2), (PictureQa, 5)].into(),
+            ..SftRecipe::default()
+        };
+        let item = RecipeItem::from(&usual);
+        let times = item.times().map(|(_, times)| times);
+        assert_eq!(times, [2, 0, 1, 0, 0, 1, 0, 0]);
+        let item = RecipeItem { picture_plain: 0, picture_qa: 3, role_play: 4, ..item };
+        let recipe = item.over(usual)?;
+        assert_eq!(recipe.kinds, [RolePlay, KnowledgeQa, PictureQa]);
+        assert_eq!(recipe.repeats, [(RolePlay, 4), (PictureQa, 3)].into());
+        let none = RecipeItem { knowledge_qa: 0, picture_qa: 0, role_play: 0, ..item };
+        assert!(none.over(recipe).is_err_and(|e| e.message.contains("at least one kind")));
+        Ok(())
+    }
+
+    /// What a set of numbers allows is told from them together, as on the command line.
+    #[test]
+    fn a_mode_is_refused_with_numbers_that_do_not_go_with_it() {
+        let full = RecipeItem { mode: Mode::Full, ..RecipeItem::from(&SftRecipe::default()) };
+        let error = full.over(SftRecipe::default()).unwrap_err();
+        assert!(error.message.contains("condition_refresh = 0"), "{}", error.message);
     }
 
     #[test]

@@ -325,8 +325,18 @@ impl GrpoProfile {
         let high = s.window_high.unwrap_or(s.points / 2);
         let counts =
             [self.epochs, self.prompts_per_epoch, self.updates_per_epoch, s.pictures_per_pass];
-        let amounts =
-            [optim.lr, optim.eps, optim.weight_decay, optim.max_grad_norm, loss.beta, s.noise];
+        let amounts = [
+            optim.lr,
+            optim.eps,
+            optim.weight_decay,
+            optim.max_grad_norm,
+            optim.lora_alpha,
+            loss.beta,
+            s.noise,
+            s.shift,
+            s.cfg_scale,
+        ];
+        let [from, to] = s.cfg_interval;
         let reason = if counts.contains(&0) || self.images_per_prompt < 2 {
             "counts are at least 1, and a group has at least 2 pictures"
         } else if s.points < 3 || s.eval_points < 2 {
@@ -335,13 +345,22 @@ impl GrpoProfile {
             "the window must hold at least one step and fit between window_low and window_high"
         } else if s.rule == StepRule::Cps && (high > s.points - 2 || s.noise > 1.) {
             "the rule cps allows no noise in the last step and levels up to 1"
-        } else if amounts.iter().any(|x| !x.is_finite() || *x < 0.) || s.noise == 0. {
-            "rates, norms and weights are not negative, and the noise is above 0"
+        } else if amounts.iter().any(|x| !x.is_finite() || *x < 0.)
+            || s.noise == 0.
+            || s.shift == 0.
+        {
+            "rates, norms and weights are not negative, and the noise and the shift are above 0"
+        } else if !(0. <= from && from < to && to <= 1.) || !(0. ..=1.).contains(&s.cfg_renorm_min) {
+            "times of guidance rise within 0 to 1, and cfg_renorm_min lies there"
         } else if loss.adv_clamp <= 0. || matches!(loss.clip, Clip::Fixed(x) if x <= 0.) {
             "clips are above 0"
         } else if self.updates_per_epoch > self.prompts_per_epoch {
             "updates_per_epoch is at most prompts_per_epoch"
-        } else if !(0. ..1.).contains(&optim.ema) || !(0. ..1.).contains(&watch.held_out_share) {
+        } else if [optim.ema, optim.betas[0], optim.betas[1], watch.held_out_share]
+            .iter()
+            .any(|x| !(0. ..1.).contains(x))
+            || !(0. ..=1.).contains(&watch.diversity_loss)
+        {
             "decays and shares lie between 0 and 1"
         } else {
             self.reward.check().map_err(|reason| bad(what, reason))?;
@@ -387,7 +406,17 @@ mod tests {
         assert_eq!((profile.optim.lr, profile.loss.clip), (2e-5, Clip::Fixed(1e-3)));
         assert_eq!(profile.window_starts(), (0, 4));
         assert_eq!(profile.set("loss.clip=auto")?.loss.clip, Clip::Auto(Auto::Auto));
-        for wrong in ["rate=1", "sampler.window=9", "sampler.noise=1.5", "images_per_prompt=1"] {
+        for wrong in [
+            "rate=1",
+            "sampler.window=9",
+            "sampler.noise=1.5",
+            "sampler.shift=0",
+            "sampler.cfg_interval=[0.6, 0.4]",
+            "sampler.cfg_renorm_min=2",
+            "optim.betas=[0.9, 1.0]",
+            "watch.diversity_loss=1.5",
+            "images_per_prompt=1",
+        ] {
             assert!(GrpoProfile::default().set(wrong).is_err(), "{wrong}");
         }
         Ok(())

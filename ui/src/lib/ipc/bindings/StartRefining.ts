@@ -18,7 +18,7 @@ profile: string | null,
  */
 seed: number | null, 
 /**
- * An earlier run whose profile is used instead, with all that [`RefineNumbers`] leave out.
+ * An earlier run whose profile is used instead.
  */
 fromRun: string | null, 
 /**

@@ -18,8 +18,7 @@ numSteps: number | null,
  */
 seed: number | null, 
 /**
- * An earlier run whose recipe is used instead of the base's, with all that [`RecipeItem`]
- * leaves out.
+ * An earlier run whose recipe is used instead of the base's.
  */
 fromRun: string | null, 
 /**
