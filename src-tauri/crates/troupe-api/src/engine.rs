@@ -16,7 +16,7 @@ use troupe_model::runtime::{LoadOptions, Model};
 
 use crate::{
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
-    wire::LoadedModel,
+    wire::{LoadedAdapter, LoadedModel},
 };
 
 /// Pieces of work that may wait.
@@ -191,7 +191,12 @@ fn describe(model: &Model) -> LoadedModel {
         device: info.device,
         precision: info.precision,
         base_hash: info.base_hash,
-        adapter_hash: model.adapter_hash().map(Into::into),
+        adapter: model.adapter().map(|adapter| LoadedAdapter {
+            hash: adapter.hash.clone(),
+            character: adapter.config.character.clone(),
+            stage: adapter.config.stage.clone(),
+            step: adapter.config.step as u32,
+        }),
     }
 }
 

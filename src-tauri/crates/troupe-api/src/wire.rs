@@ -96,8 +96,23 @@ pub struct LoadedModel {
     pub precision: String,
     /// Hash of the base.
     pub base_hash: String,
-    /// Hash of the attached adapter.
-    pub adapter_hash: Option<String>,
+    /// The attached adapter.
+    pub adapter: Option<LoadedAdapter>,
+}
+
+/// The attached adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct LoadedAdapter {
+    /// Its hash.
+    pub hash: String,
+    /// Who learned it; empty where its file does not say.
+    pub character: String,
+    /// Training stage.
+    pub stage: String,
+    /// Optimiser steps behind it.
+    pub step: u32,
 }
 
 /// A character in a list.

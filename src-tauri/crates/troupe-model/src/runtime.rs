@@ -474,9 +474,14 @@ impl Model {
         &self.base_hash
     }
 
-    /// Hash of the attached adapter.
+    /// The attached adapter.
+    pub fn adapter(&self) -> Option<&AdapterInfo> {
+        self.attached.as_ref().map(|(_, info)| info)
+    }
+
+    /// Its hash.
     pub fn adapter_hash(&self) -> Option<&str> {
-        self.attached.as_ref().map(|(_, info)| info.hash.as_str())
+        self.adapter().map(|info| info.hash.as_str())
     }
 
     /// Facts for display.

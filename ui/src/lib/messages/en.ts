@@ -16,6 +16,8 @@ export const en = {
   themeDark: 'Dark',
   language: 'Language',
   offline: 'Offline: no connection is open',
+  chipOffline: 'offline',
+  chipOnline: '{count} open',
   noModel: 'no base model loaded yet',
   modelProblem: 'The base model cannot be used',
   undo: 'Undo',

@@ -16,6 +16,8 @@ export const zhHans: Catalogue = {
   themeDark: '深色',
   language: '语言',
   offline: '离线：没有打开任何连接',
+  chipOffline: '离线',
+  chipOnline: '{count} 个连接',
   noModel: '尚未加载基础模型',
   modelProblem: '基础模型无法使用',
   undo: '撤销',

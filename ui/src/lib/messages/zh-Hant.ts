@@ -16,6 +16,8 @@ export const zhHant: Catalogue = {
   themeDark: '深色',
   language: '語言',
   offline: '離線：沒有開啟任何連線',
+  chipOffline: '離線',
+  chipOnline: '{count} 個連線',
   noModel: '尚未載入基礎模型',
   modelProblem: '基礎模型無法使用',
   undo: '復原',
