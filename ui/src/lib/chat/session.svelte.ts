@@ -19,6 +19,8 @@ export type { Drawing } from './phase';
 export type Attachment = { name: string; url: string };
 
 const SAVE_AFTER_MS = 400;
+/** Settings that are typed; the others are chosen. */
+const TYPED: (keyof ChatSettings)[] = ['userName', 'userPersona', 'authorNote'];
 /** Messages that are fetched at once. */
 export const PAGE = 200;
 const draftKey = (chatId: string) => `draft:${chatId}`;
@@ -205,12 +207,14 @@ export class ChatSession {
     this.attachment = { name, url: this.client.attachedPicture(name) };
   }
 
-  /** Changes how the chat is led; written a moment later, so that typing does not write each letter. */
+  /** Changes how the chat is led. What is typed is written a moment later, not letter by letter. */
   lead(change: Partial<ChatSettings>, onError: (error: unknown) => void = () => {}): void {
     this.settings = { ...this.settings, ...change };
     if (change.userName !== undefined || change.userPersona !== undefined) keepYou(this.settings);
     if (this.#saving !== null) clearTimeout(this.#saving);
-    this.#saving = setTimeout(() => void this.flush().catch(onError), SAVE_AFTER_MS);
+    const save = () => void this.flush().catch(onError);
+    this.#saving = setTimeout(save, SAVE_AFTER_MS);
+    if (!TYPED.some((name) => name in change)) save();
   }
 
   /** Tells a new chat who the person is, as they said it last. */

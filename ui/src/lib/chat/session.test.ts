@@ -216,6 +216,15 @@ describe('a chat session', () => {
     expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ pictureMode: 'never' });
   });
 
+  it('writes a choice at once, with what was typed before it', () => {
+    const { session, client } = played();
+    session.lead({ authorNote: 'It rains.' });
+    session.lead({ pictureMode: 'never' });
+    expect(client.setChatSettings).toHaveBeenCalledOnce();
+    const written = client.setChatSettings.mock.calls[0]?.[1];
+    expect(written).toMatchObject({ authorNote: 'It rains.', pictureMode: 'never' });
+  });
+
   it('keeps the picture in the composer over a change of place, until it is sent', async () => {
     const { session, emit, client } = played();
     await session.attach('AAAA');
