@@ -1,5 +1,5 @@
 import { beforeEach, expect, it, vi } from 'vitest';
-import { menu } from './menu';
+import { menu, whereItFits } from './menu';
 
 let details: HTMLDetailsElement;
 
@@ -55,4 +55,17 @@ it('listens only while it is open', () => {
   press('#out');
   expect(details.open).toBe(false);
   destroy();
+});
+
+it('lets a card open below where the list around it would cut it off', () => {
+  document.body.innerHTML = '<div role="log"><div class="card"></div></div>';
+  const [list, card] = ['[role=log]', '.card'].map((s) => document.querySelector(s) as HTMLElement);
+  const isBelow = (listTop: number, cardTop: number) => {
+    if (!list || !card) return null;
+    list.getBoundingClientRect = () => ({ top: listTop }) as DOMRect;
+    card.getBoundingClientRect = () => ({ top: cardTop }) as DOMRect;
+    whereItFits(card);
+    return card.classList.contains('below');
+  };
+  expect([isBelow(100, 99), isBelow(100, 100), isBelow(0, -5)]).toEqual([true, false, true]);
 });

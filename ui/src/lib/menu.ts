@@ -46,3 +46,9 @@ export function menu(node: HTMLDetailsElement): { destroy: () => void } {
     },
   };
 }
+
+/** Opens a card that lies above its menu below it, where what scrolls around it would cut it off. */
+export function whereItFits(card: HTMLElement): void {
+  const top = card.closest('[role=log]')?.getBoundingClientRect().top ?? 0;
+  card.classList.toggle('below', card.getBoundingClientRect().top < top);
+}
