@@ -156,35 +156,46 @@ impl Window {
         self.find(selector).await.text().await.unwrap()
     }
 
-    /// Waits until the text of an element is `wanted`.
-    pub(crate) async fn until_text(&self, selector: &str, wanted: &str) {
+    /// Waits until the text of an element is accepted.
+    pub(crate) async fn until(&self, selector: &str, what: &str, accept: impl Fn(&str) -> bool) {
         let started = Instant::now();
         loop {
             // An element may be replaced between being found and being read.
-            let text = self.find(selector).await.text().await.unwrap_or_default();
-            if text.trim() == wanted.trim() {
+            let text = self.find(selector).await.text().await;
+            if text.as_ref().is_ok_and(|text| accept(text)) {
                 return;
             }
             if started.elapsed() > PATIENCE {
                 self.shot("failure").await;
-                panic!("{selector} says {text:?}, not {wanted:?}");
+                panic!("{selector} says {text:?}, not {what}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
+    /// Waits until the text of an element is `wanted`.
+    pub(crate) async fn until_text(&self, selector: &str, wanted: &str) {
+        self.until(selector, &format!("{wanted:?}"), |text| text.trim() == wanted.trim()).await;
+    }
+
     /// Waits until the text of an element has `part` in it, or no longer has it.
     pub(crate) async fn until_text_has(&self, selector: &str, part: &str, is_there: bool) {
+        let what = format!("a text in which {part:?} is there: {is_there}");
+        self.until(selector, &what, |text| text.contains(part) == is_there).await;
+    }
+
+    /// Waits until what is written in a field is `wanted`.
+    pub(crate) async fn until_value(&self, selector: &str, wanted: &str) {
+        let script = "arguments[1](document.querySelector(arguments[0])?.value ?? null)";
         let started = Instant::now();
         loop {
-            // An element may be replaced between being found and being read.
-            let text = self.find(selector).await.text().await;
-            if text.as_ref().is_ok_and(|text| text.contains(part) == is_there) {
+            let found = self.ask_later_with(script, vec![json!(selector)]).await;
+            if found == wanted {
                 return;
             }
             if started.elapsed() > PATIENCE {
                 self.shot("failure").await;
-                panic!("{selector} says {text:?}; {part:?} is there: {}", !is_there);
+                panic!("{selector} holds {found}, not {wanted:?}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -254,6 +265,7 @@ impl Window {
 
     /// Whether a picture has arrived and could be decoded.
     pub(crate) async fn is_loaded(&self, picture: &str) -> bool {
+        self.find(picture).await;
         let script = "const done = arguments[1]; const look = () => {
             const shown = document.querySelector(arguments[0]);
             if (shown.complete) done(shown.naturalWidth > 0); else setTimeout(look, 20);

@@ -1,7 +1,10 @@
 //! The place Evaluate: material is browsed, searched and tried.
 
+use std::time::{Duration, Instant};
+
 use fantoccini::key::Key;
-use troupe_tests::Scratch;
+use serde_json::json;
+use troupe_tests::{PATIENCE, Scratch};
 
 use super::{Window, by};
 
@@ -10,17 +13,17 @@ const QUESTIONS: &str = r#"{"id":"k1","kind":"knowledge","question":"What does D
 {"id":"c1","kind":"knowledge_choice","split":"test","question":"What is Dot?","options":{"A":"A boat","B":"A snail"},"answer_key":"B"}
 "#;
 
-fn add_questions(scratch: &Scratch) {
+fn write_questions(scratch: &Scratch, lines: &str) {
     let dirs = std::fs::read_dir(scratch.home().join("characters")).unwrap();
     let dir = dirs.filter_map(|d| Some(d.ok()?.path())).find(|d| d.join("character.json").exists());
-    std::fs::write(dir.unwrap().join("questions.jsonl"), QUESTIONS).unwrap();
+    std::fs::write(dir.unwrap().join("questions.jsonl"), lines).unwrap();
 }
 
 #[tokio::test]
 async fn evaluate_browser() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");
-    add_questions(&scratch);
+    write_questions(&scratch, QUESTIONS);
     let window = Window::open(&scratch, &scratch.model_dir()).await;
     window.click(&by("nav-evaluate")).await;
     window.find(&by("material-item")).await;
@@ -91,4 +94,69 @@ async fn an_evaluation_is_measured_and_read() {
     window.click(&by("evaluation-item")).await;
     window.find(&by("evaluate-results")).await;
     window.close().await;
+}
+
+/// Far more questions than are asked before somebody stops.
+const MANY: usize = 2000;
+
+/// Items that are done, as the bar has it.
+async fn items_done(window: &Window) -> u64 {
+    let bar = format!("{} progress", by("evaluation-panel"));
+    window.find(&bar).await;
+    let script = "return document.querySelector('[data-testid=evaluation-panel] progress').value";
+    window.ask(script).await.as_f64().unwrap() as u64
+}
+
+/// Waits until more than `before` items are done, and says how many.
+async fn until_more_done(window: &Window, before: u64) -> u64 {
+    let started = Instant::now();
+    loop {
+        let done = items_done(window).await;
+        if done > before {
+            return done;
+        }
+        assert!(started.elapsed() < PATIENCE, "no more than {done} items are done");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_evaluation_is_stopped_and_goes_on_where_it_was() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let question = |n: usize| {
+        json!({"id": format!("k{n}"), "kind": "knowledge_choice", "split": "test",
+            "question": format!("What is letter {n} about?"),
+            "options": {"A": "Tea", "B": "Rain"}, "answer_key": "A"})
+    };
+    let lines: Vec<String> = (0..MANY).map(|n| question(n).to_string()).collect();
+    write_questions(&scratch, &lines.join("\n"));
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-evaluate")).await;
+    window.click(&by("measure-tab")).await;
+    window.click(&format!("{}[data-id='{id}']", by("evaluate-character"))).await;
+    window.click(&by("evaluate-full")).await;
+    window.until_text_has(&by("evaluate-plan"), "2000", true).await;
+    window.click(&by("evaluate-start")).await;
+    until_more_done(&window, 2).await;
+    window.click(&by("evaluate-stop")).await;
+    window.find(&format!("{}[data-status=paused]", by("evaluation-panel"))).await;
+    window.shot("evaluate-stopped").await;
+    let before = items_done(&window).await;
+    window.close().await;
+
+    // After a restart it waits as it was left, and loses nothing by going on.
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    window.click(&by("nav-evaluate")).await;
+    window.click(&by("measure-tab")).await;
+    window.find(&format!("{}[data-status=paused]", by("evaluation-panel"))).await;
+    assert_eq!(items_done(&window).await, before);
+    window.click(&by("evaluate-resume")).await;
+    window.find(&format!("{}[data-status=running]", by("evaluation-panel"))).await;
+    until_more_done(&window, before).await;
+    window.click(&by("evaluate-stop")).await;
+    window.find(&format!("{}[data-status=paused]", by("evaluation-panel"))).await;
+    window.close().await;
+    let run = scratch.studio().list_evaluations().unwrap().remove(0);
+    assert!(u64::from(run.step) > before && run.step < run.num_steps, "{run:?}");
 }

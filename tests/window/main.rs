@@ -7,16 +7,20 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod asking;
 mod authoring;
 mod bench;
 mod chat;
 mod driver;
 mod evaluate;
 mod first_run;
+mod gallery;
+mod importing;
 mod outgoing;
 mod refine;
 mod teach;
 mod trash;
+mod versions;
 
 use driver::{Window, by};
 use troupe_api::{wire::StartTraining, work};
