@@ -242,6 +242,11 @@ async fn everything_is_reached_by_keyboard() {
     window.shot("zoomed").await;
     let fits = window.ask("return document.documentElement.scrollWidth <= innerWidth").await;
     assert_eq!(fits, true, "the page is wider than the window at 200 %");
+    let is_whole = "const bottom = (id) =>
+            document.querySelector(`[data-testid=${id}]`).getBoundingClientRect().bottom;
+        return ['nav-evaluate', 'theme-menu', 'status-chip'].every((id) => bottom(id) <= innerHeight)";
+    assert_eq!(window.ask(is_whole).await, true, "the rail is cut off at 200 %");
+    window.until_text_has(&by("status-chip"), "CPU", true).await;
     window.close().await;
     let chats = scratch.studio().list_chats(Some(&id)).unwrap();
     assert_eq!(chats.len(), 1);

@@ -21,7 +21,7 @@ export function loadedWords(adapter: LoadedAdapter): string {
   return [adapter.character, adapterWords(adapter)].filter(Boolean).join(', ');
 }
 
-/** The state in lines of a word or three: device, base, adapter, memory, connections. */
+/** The state in short lines: device, base, whose adapter of which stage, memory, connections. */
 export function chipLines(status: AppStatus | null): string[] {
   const { model = null, residentMb = null, numConnections = null } = status ?? {};
   const device = (model?.device ?? 'cpu').toUpperCase();
@@ -29,7 +29,8 @@ export function chipLines(status: AppStatus | null): string[] {
   return [
     device,
     model?.name ?? '',
-    adapter ? [adapter.character, stageWords(adapter.stage || 'sft')].filter(Boolean).join(' · ') : '',
+    adapter?.character ?? '',
+    adapter ? stageWords(adapter.stage || 'sft') : '',
     memoryWords(residentMb),
     numConnections === null
       ? ''

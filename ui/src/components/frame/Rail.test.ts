@@ -22,7 +22,7 @@ it('has the whole hashes of base and adapter in the chip, to be copied, and whos
 });
 
 it('says without a click what is loaded, and that nothing is connected', () => {
-  expect(chipLines(status)).toEqual(['CPU', 'mini', 'Marzipan · Stage 1', '512 MB', 'offline']);
+  expect(chipLines(status)).toEqual(['CPU', 'mini', 'Marzipan', 'Stage 1', '512 MB', 'offline']);
   expect(chipLines({ ...status, model: { ...model, adapter: null }, numConnections: 2 })).toEqual([
     'CPU',
     'mini',
