@@ -405,7 +405,7 @@ export const en = {
   verdictLearning: 'kept-back examples got {percent} % better, and nothing was lost since.',
   verdictCopying: 'best at step {step}; {percent} % worse since. It begins to copy: fewer steps would do.',
   verdictFlat: 'kept-back examples hardly changed. More steps, or more varied examples, may help.',
-  recipeHint: 'Every number of the recipe. An arrow brings the default back.',
+  recipeHint: 'Every number and switch of a run. An arrow brings the default back.',
   recipeResetAll: 'Reset all',
   recipeWasReset: 'Back to the usual numbers',
   recipeReset: 'Reset to {value}',

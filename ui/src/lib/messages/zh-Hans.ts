@@ -397,7 +397,7 @@ export const zhHans: Catalogue = {
   verdictLearning: '留出样本好转 {percent}%，此后没有变差。',
   verdictCopying: '在第 {step} 步最佳，此后变差 {percent}%。开始照搬：步数可以少一些。',
   verdictFlat: '留出样本几乎没有变化。增加步数或样本种类可能有帮助。',
-  recipeHint: '配方的全部数值。箭头可恢复默认值。',
+  recipeHint: '一次运行的全部数值与开关。箭头可恢复默认值。',
   recipeResetAll: '全部恢复',
   recipeWasReset: '已恢复默认数值',
   recipeReset: '恢复为 {value}',

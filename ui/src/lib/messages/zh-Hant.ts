@@ -397,7 +397,7 @@ export const zhHant: Catalogue = {
   verdictLearning: '留出樣本好轉 {percent}%，此後沒有變差。',
   verdictCopying: '在第 {step} 步最佳，此後變差 {percent}%。開始照搬：步數可以少一些。',
   verdictFlat: '留出樣本幾乎沒有變化。增加步數或樣本種類可能有幫助。',
-  recipeHint: '配方的全部數值。箭頭可恢復預設值。',
+  recipeHint: '一次執行的全部數值與開關。箭頭可恢復預設值。',
   recipeResetAll: '全部恢復',
   recipeWasReset: '已恢復預設數值',
   recipeReset: '恢復為 {value}',

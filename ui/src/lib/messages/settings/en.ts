@@ -63,7 +63,7 @@ export const settings = {
   precisionBf16: '16 bits (bf16)',
   recipeProducts: 'Large products',
   recipeProductsHint:
-    'Rounded ones are several times as fast on processors with instructions for bf16; on others all are exact.',
+    'Rounded ones are up to several times as fast on processors that gain by bf16; on others all are exact.',
   productsExact: 'exact (f32)',
   productsSplit: 'in two parts',
   productsBf16: 'rounded (bf16)',

@@ -57,7 +57,7 @@ export const settings = {
   precisionF32: '32 位',
   precisionBf16: '16 位（bf16）',
   recipeProducts: '大矩阵乘法',
-  recipeProductsHint: '在支持 bf16 指令的处理器上，舍入的要快数倍；其他处理器一律精确。',
+  recipeProductsHint: '在 bf16 有利的处理器上，舍入的可快数倍；其他处理器一律精确。',
   productsExact: '精确（f32）',
   productsSplit: '分两部分',
   productsBf16: '舍入（bf16）',

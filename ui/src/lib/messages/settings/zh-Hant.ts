@@ -57,7 +57,7 @@ export const settings = {
   precisionF32: '32 位元',
   precisionBf16: '16 位元（bf16）',
   recipeProducts: '大矩陣乘法',
-  recipeProductsHint: '在支援 bf16 指令的處理器上，捨入的要快數倍；其他處理器一律精確。',
+  recipeProductsHint: '在 bf16 有利的處理器上，捨入的可快數倍；其他處理器一律精確。',
   productsExact: '精確（f32）',
   productsSplit: '分兩部分',
   productsBf16: '捨入（bf16）',
