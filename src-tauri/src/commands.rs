@@ -118,6 +118,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         authoring::base_facts,
         authoring::count_tokens,
         authoring::duplicate_character,
+        authoring::export_character,
         authoring::update_pictures,
         authoring::crop_picture,
         authoring::border_colour,
@@ -263,7 +264,7 @@ fn import_rolescape(studio: Shared<'_>, folder: PathBuf) -> ApiResult<ImportOutc
 
 #[tauri::command(async)]
 fn import_cards(studio: Shared<'_>, paths: Vec<PathBuf>) -> ApiResult<ImportOutcome> {
-    studio.import_cards(&paths)
+    studio.import_character_files(&paths)
 }
 
 #[tauri::command(async)]

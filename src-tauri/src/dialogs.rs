@@ -28,10 +28,11 @@ pub(crate) fn pick_pictures<R: Runtime>(app: &AppHandle<R>) -> Vec<PathBuf> {
     })
 }
 
-/// Lets the person choose character cards; empty when they chose none.
+/// Lets the person choose character cards and exported characters; empty when they chose none.
 pub(crate) fn pick_cards<R: Runtime>(app: &AppHandle<R>) -> Vec<PathBuf> {
     prepared().unwrap_or_else(|| {
-        let dialog = app.dialog().file().add_filter("PNG, JSON", &["png", "json"]);
+        let endings = ["png", "json", troupe_api::ENDING];
+        let dialog = app.dialog().file().add_filter("PNG, JSON, Troupe", &endings);
         paths(dialog.blocking_pick_files().unwrap_or_default())
     })
 }

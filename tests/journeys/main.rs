@@ -10,5 +10,6 @@ mod evaluating;
 mod gallery;
 mod kills;
 mod material;
+mod packages;
 mod refining;
 mod teaching;

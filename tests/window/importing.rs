@@ -76,3 +76,32 @@ async fn a_card_becomes_a_character() {
     let ines = scratch.studio().character("Ines").unwrap();
     assert!(ines.draft.persona.contains("Keeps the tide clock."), "{}", ines.draft.persona);
 }
+
+#[tokio::test]
+async fn a_character_goes_out_as_one_file_and_comes_in_elsewhere() {
+    let here = Scratch::new();
+    let id = here.import("Dot");
+    let file = here.path("dot.troupe");
+    let answer = file.display().to_string();
+    let window = Window::open_answering(&here, &here.model_dir(), &answer).await;
+    window.choose(&id).await;
+    window.write(&by("field-persona"), "A snail who delivers letters.").await;
+    window.click(&by("export-character")).await; // also what was typed a moment ago
+    window.until_text_has(&by("toast"), "dot.troupe", true).await;
+    window.shot("export-character").await;
+    window.close().await;
+
+    let there = Scratch::new();
+    let window = Window::open_answering(&there, &there.model_dir(), &answer).await;
+    window.click(&by("nav-characters")).await;
+    window.click(&by("import-cards")).await;
+    window.until_text_has(&by("import-report"), "scenes.jsonl", true).await;
+    window.shot("import-character").await;
+    window.click(&format!("{}[data-name=Dot]", by("character-item"))).await;
+    window.until_value(&by("field-persona"), "A snail who delivers letters.").await;
+    window.close().await;
+    let (original, copy) =
+        (here.studio().character(&id).unwrap(), there.studio().character("Dot").unwrap());
+    assert_eq!(copy.draft, original.draft);
+    assert_eq!(copy.pictures, original.pictures);
+}

@@ -1,11 +1,15 @@
 //! Commands for writing a character.
 
+use std::path::PathBuf;
+
+use tauri::AppHandle;
 use troupe_api::{
     ApiResult,
     wire::{BaseFacts, ChangeItem, CharacterDetail, CropItem, PictureItem, VersionItem},
 };
 
 use super::Shared;
+use crate::dialogs;
 
 #[tauri::command(async)]
 pub(super) fn base_facts(studio: Shared<'_>) -> ApiResult<BaseFacts> {
@@ -24,6 +28,19 @@ pub(super) fn duplicate_character(
     name: &str,
 ) -> ApiResult<CharacterDetail> {
     studio.duplicate_character(id, name)
+}
+
+/// Writes a character as one file where the person chooses; answers where, if anywhere.
+#[tauri::command(async)]
+pub(super) fn export_character(
+    app: AppHandle,
+    studio: Shared<'_>,
+    id: &str,
+    name: &str,
+) -> ApiResult<Option<PathBuf>> {
+    let Some(file) = dialogs::pick_save(&app, name, troupe_api::ENDING) else { return Ok(None) };
+    studio.export_character(id, &file)?;
+    Ok(Some(file))
 }
 
 #[tauri::command(async)]

@@ -107,6 +107,7 @@ export const ids = {
   versionKeep: 'version-keep',
   versionCompare: 'version-compare',
   versionRestore: 'version-restore',
+  exportCharacter: 'export-character',
   duplicate: 'duplicate',
   fieldHabits: 'field-habits',
   fieldCatchphrases: 'field-catchphrases',

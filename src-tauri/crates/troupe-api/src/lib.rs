@@ -18,6 +18,7 @@ mod generate;
 mod keeping;
 mod material;
 mod memory;
+mod package;
 mod picture_file;
 mod prompting;
 mod recipes;
@@ -51,6 +52,7 @@ pub use drawing::DrawingSink;
 pub use engine::{Engine, ModelSlot};
 pub use error::{ApiError, ApiResult, ErrorCause, ErrorCode};
 pub use evaluation::evaluate;
+pub use package::ENDING;
 pub use training::{RunEvents, products, work};
 pub use trash::KEPT_DAYS;
 

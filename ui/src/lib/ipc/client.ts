@@ -188,6 +188,8 @@ export const client = {
   countTokens: (texts: string[]) => call<number[]>('count_tokens', { texts }),
   duplicateCharacter: (id: string, name: string) =>
     call<CharacterDetail>('duplicate_character', { id, name }),
+  /** Where it was written; null when no place was chosen. */
+  exportCharacter: (id: string, name: string) => call<string | null>('export_character', { id, name }),
   updatePictures: (id: string, pictures: PictureItem[]) =>
     call<CharacterDetail>('update_pictures', { id, pictures }),
   cropPicture: (id: string, pictureId: string, crop: CropItem | null) =>

@@ -225,7 +225,7 @@ impl From<CharacterImport> for ImportedCharacter {
 }
 
 /// Outcome of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct ImportOutcome {
