@@ -350,7 +350,7 @@ impl GrpoProfile {
             || s.shift == 0.
         {
             "rates, norms and weights are not negative, and the noise and the shift are above 0"
-        } else if !(0. <= from && from < to && to <= 1.) || !(0. ..=1.).contains(&s.cfg_renorm_min) {
+        } else if !(0. <= from && from < to && to <= 1. && (0. ..=1.).contains(&s.cfg_renorm_min)) {
             "times of guidance rise within 0 to 1, and cfg_renorm_min lies there"
         } else if loss.adv_clamp <= 0. || matches!(loss.clip, Clip::Fixed(x) if x <= 0.) {
             "clips are above 0"
