@@ -468,6 +468,14 @@ impl MotLm {
         self.lm_head.forward(hidden)
     }
 
+    /// Negative log-likelihood (t) of `labels` (t) behind finished hidden states (t, h).
+    ///
+    /// # Errors
+    /// When the width or the counts differ, or a label is outside the vocabulary.
+    pub fn token_losses(&self, hidden: &Tensor, labels: &[u32]) -> Result<Tensor> {
+        self.lm_head.cross_entropy(hidden, labels)
+    }
+
     /// Runs all layers and the final norms.
     ///
     /// # Errors

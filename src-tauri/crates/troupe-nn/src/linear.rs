@@ -8,6 +8,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use crate::{
+    fused,
     product::{AdaptedProduct, FrozenProduct, TrainedProduct, to_columns},
     quant::{QLinear, QuantKind},
 };
@@ -312,6 +313,23 @@ impl Linear {
             ys = (ys + (update * lora.scale)?)?;
         }
         Ok(ys)
+    }
+
+    /// Negative log-likelihood (t) of `labels` (t) under the layer's output for `xs` (t, i). A plain layer
+    /// that is not trained never holds all logits at once.
+    ///
+    /// # Errors
+    /// When the width of `xs` is not i, the counts differ or a label is outside the vocabulary.
+    pub fn cross_entropy(&self, xs: &Tensor, labels: &[u32]) -> Result<Tensor> {
+        if let (Weight::Dense(w), None, None) = (&self.weight, &self.lora, &self.bias)
+            && !w.track_op()
+            && xs.rank() == 2
+            && is_plain(xs)
+            && ((is_plain(w) && !is_by_columns(w)) || is_halved(w))
+        {
+            return fused::head_cross_entropy(xs, w, labels);
+        }
+        fused::cross_entropy(&self.forward(xs)?, labels)
     }
 }
 

@@ -30,12 +30,12 @@ pub(crate) fn to_columns(w: &Tensor) -> Result<Tensor> {
 }
 
 /// A whole row-major matrix.
-fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_> {
+pub(crate) fn matrix(values: &[f32], rows: usize, columns: usize) -> MatRef<'_> {
     MatRef::rows(values, 0, rows, columns, columns)
 }
 
 /// `keep · out + scale · a b`, where `out` is a whole row-major matrix.
-fn add_product(
+pub(crate) fn add_product(
     out: &mut [f32],
     (rows, columns): (usize, usize),
     keep: f32,
@@ -51,7 +51,7 @@ const UNPACKED_ROWS: usize = 1024;
 
 /// Runs `f` on the values of a frozen weight (o, i): the first row of a block and the block's values.
 /// In f32 the whole weight is one block.
-fn for_blocks(weight: &Tensor, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
+pub(crate) fn for_blocks(weight: &Tensor, mut f: impl FnMut(usize, &[f32])) -> Result<()> {
     let width = weight.dim(1)?;
     let (storage, layout) = weight.storage_and_layout();
     let candle_core::Storage::Cpu(values) = &*storage else {

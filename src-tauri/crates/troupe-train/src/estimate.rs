@@ -188,13 +188,12 @@ impl Sizes {
 
     /// Weights, gradients, moments, a copy for a checkpoint, kept conditions, and the activations of a
     /// batch. Texts and pictures take turns unless the flow loss reaches the text. About half of the text
-    /// is a start that is run once, and a third carries a loss.
+    /// is a start that is run once; logits are held for some words at a time.
     fn memory(&self, config: &ModelConfig, recipe: &SftRecipe, material: &Material) -> usize {
         let llm = &config.llm_config;
         let gen_layers = gen_layers(config);
         let per_token = ACTIVATIONS.0 * llm.hidden_size + ACTIVATIONS.1 * llm.intermediate_size;
-        let text = recipe.text_tokens / 2 * llm.num_hidden_layers * per_token
-            + recipe.text_tokens / 8 * llm.vocab_size * 2;
+        let text = recipe.text_tokens / 2 * llm.num_hidden_layers * per_token;
         let pictures = recipe.pictures_per_step() * latents(config) * gen_layers * per_token;
         let batch =
             if recipe.condition_refresh == 0 { text + pictures } else { text.max(pictures) };

@@ -601,8 +601,8 @@ impl Packed {
         let ce = match hidden.und {
             Some(und) if !self.ce_rows.is_empty() => {
                 let rows = Tensor::new(self.ce_rows.as_slice(), und.device())?;
-                let logits = network.lm().logits(&und.index_select(&rows, 0)?.contiguous()?)?;
-                Some(fused::cross_entropy(&logits, &self.ce_labels)?)
+                let und = und.index_select(&rows, 0)?.contiguous()?;
+                Some(network.lm().token_losses(&und, &self.ce_labels)?)
             }
             _ => None,
         };

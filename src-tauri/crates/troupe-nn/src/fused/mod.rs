@@ -15,6 +15,7 @@ mod rope;
 
 pub use attention::{MAX_SCORES, Past, attention, attention_after};
 pub use cross_entropy::cross_entropy;
+pub(crate) use cross_entropy::head_cross_entropy;
 pub use elementwise::{gelu_tanh, swiglu};
 pub use norm::{layer_norm, rms_norm};
 pub use rope::rope;
