@@ -15,13 +15,13 @@ pub enum Products {
     /// unit; exact without one.
     Split,
     /// From values rounded to bf16, as mixed precision has it: below 2⁻⁸, and three to five times as
-    /// fast on a matrix unit, up to twice with vector instructions.
+    /// fast on a matrix unit, up to twice with the vectors of AMD's processors; exact with Intel's.
     Bf16,
 }
 
 impl Products {
-    /// Computes so from now on, where the processor has instructions for bf16; where it has none, all
-    /// products stay exact.
+    /// Computes so from now on, where the processor has instructions for bf16 and gains by them; where it
+    /// does not, all products stay exact.
     ///
     /// It holds for the whole process: one that learns says it once, at its start, and chats and
     /// measurements stay exact.

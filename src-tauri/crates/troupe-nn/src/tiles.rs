@@ -4,9 +4,10 @@
 //! Both multiply values of 8 significant bits (bf16) and sum in f32. [`Products::Bf16`] rounds
 //! both sides to that. [`Products::Split`] takes each f32 as the nearest bf16 and the bf16 nearest to
 //! what is left, and sums `a b` as `a_hi b_hi + a_lo b_hi + a_hi b_lo`; what that leaves out, and the
-//! rounding of the second parts, is below 2⁻¹⁶ of a term. Infinite values become NaN then. Vectors are
-//! twice as fast as those of f32, so three products of bf16 are slower than one of f32: there, only
-//! [`Products::Bf16`] is chosen.
+//! rounding of the second parts, is below 2⁻¹⁶ of a term. Infinite values become NaN then. On AMD's
+//! processors vectors are twice as fast as those of f32, so three products of bf16 are slower than one of
+//! f32: there, only [`Products::Bf16`] is chosen. Intel's take four times as long for such a vector and
+//! gain nothing by it: without the matrix unit, products stay exact there.
 //!
 //! Both sides are packed into tiles of 1 KiB first. A tile of the left side is 16 rows of 32 values;
 //! one of the right side is 16 pairs of rows of 16 columns, the two values of a pair side by side. A
@@ -97,6 +98,15 @@ pub(crate) fn unit() -> Option<Unit> {
     })
 }
 
+/// Whether rounding and vectors are faster than exact products, which they are not on Intel's processors.
+fn vectors_gain() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let name = __cpuid(0);
+        [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).concat() != b"GenuineIntel"
+    })
+}
+
 /// Asks Linux to keep the tiles' registers for this process (`arch_prctl`, documented in the kernel's
 /// `Documentation/arch/x86/xstate.rst`).
 fn ask_for_tiles() -> bool {
@@ -150,7 +160,7 @@ pub(crate) fn choose(products: Products) {
     let wanted = match (products, unit()) {
         (Products::Bf16, Some(Unit::Tiles)) => Some(Kernel::Tiles),
         (Products::Split, Some(Unit::Tiles)) => Some(Kernel::SplitTiles),
-        (Products::Bf16, Some(Unit::Vectors)) => Some(Kernel::Vectors),
+        (Products::Bf16, Some(Unit::Vectors)) if vectors_gain() => Some(Kernel::Vectors),
         _ => None,
     };
     CHOSEN.store(wanted.map_or(KERNELS.len() as u8, |kernel| kernel as u8), Ordering::Relaxed);

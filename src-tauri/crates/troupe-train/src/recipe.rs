@@ -84,7 +84,7 @@ pub struct SftRecipe {
     pub mode: Mode,
     /// How those that do not change are held.
     pub precision: FrozenPrecision,
-    /// How exact large products are where the processor has instructions for bf16; exact elsewhere.
+    /// How exact large products are where the processor gains by bf16; exact elsewhere.
     /// The process that works on a run chooses them before it begins
     /// ([`Products::choose`]); what is taught here in a library call is not affected.
     pub products: Products,
