@@ -35,7 +35,7 @@ fn adapter_of(character_dir: &Path, id: &str) -> PathBuf {
 /// Refuses what goes on or is about to.
 pub(crate) fn require_ended(run: &RunFolder) -> ApiResult<()> {
     let is_on = matches!(run.state()?.status, Status::Waiting | Status::Running);
-    if is_on || run.is_worked_on() || is_queued(run) {
+    if is_on || run.is_taken() || is_queued(run) {
         let hint = "Stop it first, or wait until it has ended.";
         let error = ApiError::new(ErrorCode::Busy, "this is still going on or has its turn", hint);
         return Err(error.because(ErrorCause::StillOn));

@@ -193,6 +193,8 @@ pub struct WorkerLock {
 /// Most of a worker's log that becomes the reason of its failure.
 const MAX_REASON_BYTES: u64 = 2000;
 
+/// How long a process may take from its start until it locks its run.
+const STARTING: Duration = Duration::from_secs(20);
 /// Time between two beats.
 pub const BEAT: Duration = Duration::from_secs(2);
 
@@ -306,6 +308,22 @@ impl RunFolder {
         }
     }
 
+    /// Whether a process works on the run, or was started to and has not locked it yet.
+    pub fn is_taken(&self) -> bool {
+        self.is_worked_on() || self.is_starting()
+    }
+
+    /// Whether a process was started for the run a moment ago. One that was killed before it locked the
+    /// run is given up after [`STARTING`].
+    fn is_starting(&self) -> bool {
+        let began = fs::metadata(self.path("starting")).and_then(|about| about.modified());
+        began.is_ok_and(|began| began.elapsed().unwrap_or_default() < STARTING)
+    }
+
+    fn has_started(&self) {
+        fs::remove_file(self.path("starting")).ok();
+    }
+
     /// Waits, at most `limit`, for a worker that has said how the run ended to let go of it: between the
     /// two it frees its memory. A worker that is still at it is not waited for.
     pub fn wait_for_leaving(&self, limit: Duration) {
@@ -332,7 +350,10 @@ impl RunFolder {
             .open(&path)
             .map_err(io("locking the run", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(WorkerLock { _file: file }),
+            Ok(()) => {
+                self.has_started();
+                Ok(WorkerLock { _file: file })
+            }
             Err(TryLockError::WouldBlock) => Err(JobError::Busy),
             Err(TryLockError::Error(source)) => Err(io("locking the run", &path)(source)),
         }
@@ -459,7 +480,12 @@ impl RunFolder {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().map_err(io("starting the worker", program))?;
+        let mark = self.path("starting");
+        fs::write(&mark, "").map_err(io("marking the run", &mark))?;
+        let mut child =
+            command.spawn().map_err(io("starting the worker", program)).inspect_err(|_| {
+                self.has_started();
+            })?;
         // Reap the worker when it ends while this process lives; otherwise init does.
         let run = self.clone();
         std::thread::spawn(move || {
@@ -473,6 +499,7 @@ impl RunFolder {
     /// A worker that ended before it wrote its first state has failed; without this the run would
     /// wait for ever.
     fn note_early_end(&self, status: std::process::ExitStatus) {
+        self.has_started();
         match self.state() {
             Ok(state) if state.status == Status::Waiting && !self.is_worked_on() => {
                 let log = self.log_tail(MAX_REASON_BYTES);
@@ -614,6 +641,31 @@ mod tests {
         assert_eq!(run.requested(), Some(Request::Pause));
         run.clear_request()?;
         assert_eq!(run.requested(), None);
+        fs::remove_dir_all(&dir).ok();
+        Ok(())
+    }
+
+    /// Otherwise another worker that has ended could start the next run beside this one.
+    #[cfg(unix)]
+    #[test]
+    fn a_run_is_taken_from_the_moment_its_worker_is_started() -> Result<()> {
+        let dir = scratch("taken");
+        let run = RunFolder::create(&dir, "")?;
+        assert!(!run.is_taken());
+        assert!(run.spawn(Path::new("/nowhere/troupe"), &[]).is_err());
+        assert!(!run.is_taken(), "nothing was started");
+        run.spawn(Path::new("/bin/sh"), &["-c".into(), "read line".into()])?;
+        assert!(run.is_taken() || run.state()?.status == Status::Failed);
+        let began = std::time::Instant::now();
+        while run.state()?.status == Status::Waiting {
+            assert!(began.elapsed() < Duration::from_secs(60), "its end was not noticed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!run.is_taken(), "it ended before it locked the run");
+        let lock = run.lock()?;
+        assert!(run.is_taken());
+        drop(lock);
+        assert!(!run.is_taken());
         fs::remove_dir_all(&dir).ok();
         Ok(())
     }
