@@ -46,6 +46,10 @@ fn a_taught_character_chats_with_what_it_learned() {
         image::open(file).unwrap().to_rgb8().into_raw()
     };
     assert_ne!(adapter(&before), adapter(&after), "the adapter changed nothing");
+    // Told once the engine has finished its work.
+    let loaded = wait_for("the adapter in the status", || studio.status().model?.adapter);
+    assert_eq!((loaded.character.as_str(), loaded.stage.as_str(), loaded.step), ("Dot", "sft", 3));
+    assert_eq!(Some(loaded.hash), after.adapter_hash);
 }
 
 #[test]
