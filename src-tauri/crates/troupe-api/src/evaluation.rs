@@ -58,6 +58,8 @@ struct EvaluationFile {
     kind: String,
     created_ms: f64,
     model_dir: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judges_dir: Option<PathBuf>,
     stages: Vec<String>,
     is_quick: bool,
     num_items: usize,
@@ -199,7 +201,7 @@ impl Studio {
     /// The evaluation that is on now.
     fn present_evaluation(&self) -> Option<EvaluationFile> {
         let runs = RunFolder::list(&self.evaluations_dir());
-        EvaluationFile::read(&runs.into_iter().find(RunFolder::is_worked_on)?).ok()
+        EvaluationFile::read(&runs.into_iter().find(RunFolder::is_taken)?).ok()
     }
 
     /// Names of those who are being evaluated now.
@@ -270,6 +272,7 @@ impl Studio {
             kind: "evaluation".into(),
             created_ms: now_ms(),
             model_dir: model_dir.unwrap_or_else(|_| self.model_dir().into()),
+            judges_dir: Some(self.judges_dir()),
             stages: plan.stages,
             is_quick: request.is_quick,
             num_items: plan.num_items as usize,

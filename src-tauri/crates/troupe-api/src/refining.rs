@@ -11,6 +11,7 @@ use troupe_train::{
     events::TrainEvent,
     grpo::{
         alarm::Trials,
+        judges::Places,
         plan::{GrpoPlan, plan},
         profile::{GrpoProfile, PROFILES},
         prompts,
@@ -84,7 +85,9 @@ impl Studio {
     /// When the character does not exist or the base is unusable.
     pub fn grpo_plan(&self, wanted: &str, profile: &GrpoProfile) -> ApiResult<GrpoPlan> {
         let character = self.library().load(wanted)?;
-        Ok(plan(self.model_dir(), &character, profile, self.trial_speed())?)
+        let judges_dir = self.judges_dir();
+        let places = Places { model_dir: self.model_dir(), judges_dir: Some(&judges_dir) };
+        Ok(plan(places, &character, profile, self.trial_speed())?)
     }
 
     /// What a run of stage 2 with these numbers needs.
@@ -117,6 +120,7 @@ impl Studio {
             std::path::absolute(self.model_dir()).unwrap_or_else(|_| self.model_dir().into());
         let job = GrpoJob {
             model_dir,
+            judges_dir: Some(self.judges_dir()),
             character_dir: character.dir.clone(),
             adapter_dir,
             run_dir: dir.clone(),

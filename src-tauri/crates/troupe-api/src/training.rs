@@ -203,6 +203,11 @@ impl Studio {
         self.home().join("runs")
     }
 
+    /// Where a person puts networks that judge: `clip/`, `blip-vqa/`, `lpips.safetensors`.
+    pub fn judges_dir(&self) -> PathBuf {
+        self.home().join("judges")
+    }
+
     /// A run by id. Ids are folder names of our own making; anything else does not exist.
     pub(crate) fn run_folder(&self, id: &str) -> ApiResult<RunFolder> {
         let safe = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
@@ -327,7 +332,7 @@ impl Studio {
 
     /// The run that is on now.
     fn busy_run(&self) -> Option<String> {
-        RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_worked_on).map(|r| r.id())
+        RunFolder::list(&self.runs_dir()).into_iter().find(RunFolder::is_taken).map(|r| r.id())
     }
 
     /// Creates a run for a character without starting it. A bundled character is copied first.
@@ -486,10 +491,9 @@ impl Studio {
     pub fn stop_run(&self, id: &str) -> ApiResult<()> {
         let run = self.run_folder(id)?;
         let mut state = run.state()?;
-        // A worker that has paused may still be leaving, and reads no more requests.
-        if state.status == Status::Running
-            || (state.status == Status::Waiting && run.is_worked_on())
-        {
+        // A worker that was just started reads it soon; one that has paused may still be leaving, and
+        // reads no more requests.
+        if state.status == Status::Running || (state.status == Status::Waiting && run.is_taken()) {
             return Ok(run.request(Request::Stop)?);
         }
         leave_queue(&run);

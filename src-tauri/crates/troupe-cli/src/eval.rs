@@ -13,7 +13,7 @@ use serde_json::json;
 use troupe_api::Studio;
 use troupe_eval::{
     aggregate::{ALL, is_model},
-    features::{Features, PixelStats, Scorer},
+    features::{Features, PixelStats, Scorer, best},
     judge::Judge,
     report::{self, Results},
     run::{Plan, Settings, Subject, run},
@@ -35,8 +35,10 @@ pub(crate) enum Suite {
 /// What pictures are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FeatureChoice {
-    /// The base's scorer where it has one, else pixel-stats.
+    /// CLIP where its files are present, else the base's scorer, else pixel-stats.
     Auto,
+    /// CLIP, from the folder `clip` of the base or of `judges` in the data folder; reads texts too.
+    Clip,
     /// The base's scorer; reads texts too.
     Scorer,
     /// Colours and edges, without weights.
@@ -152,23 +154,30 @@ fn plan(studio: &Studio, arguments: &EvalArguments) -> Result<Plan> {
         subjects,
         stages,
         settings,
-        features: features(studio.model_dir(), arguments.features)?,
+        features: features(studio, arguments.features)?,
         judge: judge.map(|(url, model)| Judge { url, model, key: arguments.judge_key.clone() }),
     })
 }
 
-/// What pictures are compared by: the base's own scorer where it has one.
-fn features(model_dir: &Path, choice: FeatureChoice) -> Result<Box<dyn Features>> {
-    if choice == FeatureChoice::PixelStats {
-        return Ok(Box::new(PixelStats));
-    }
-    match Scorer::find(model_dir)? {
-        Some(scorer) => Ok(Box::new(scorer)),
-        None if choice == FeatureChoice::Scorer => {
-            bail!("this base holds no scorer; leave --features out to use pixel-stats")
-        }
-        None => Ok(Box::new(PixelStats)),
-    }
+/// What pictures are compared by.
+fn features(studio: &Studio, choice: FeatureChoice) -> Result<Box<dyn Features>> {
+    let (model_dir, judges_dir) = (studio.model_dir(), studio.judges_dir());
+    Ok(match choice {
+        FeatureChoice::Auto => best(model_dir, Some(&judges_dir))?,
+        FeatureChoice::PixelStats => Box::new(PixelStats),
+        FeatureChoice::Scorer => match Scorer::find(model_dir)? {
+            Some(scorer) => Box::new(scorer),
+            None => bail!("this base holds no scorer; leave --features out to use what is there"),
+        },
+        FeatureChoice::Clip => match Scorer::find_clip([judges_dir.as_path(), model_dir])? {
+            Some(clip) => Box::new(clip),
+            None => bail!(
+                "there is no CLIP; put config.json, model.safetensors and tokenizer.json of \
+                 openai/clip-vit-large-patch14 into {}",
+                judges_dir.join(troupe_model::foreign::CLIP).display()
+            ),
+        },
+    })
 }
 
 fn default_folder(studio: &Studio, names: &[&str], settings: &Settings) -> PathBuf {

@@ -17,16 +17,20 @@
 //! | [`inspect`], [`quantize`] | what a folder holds, without loading it; a smaller copy of it |
 //! | [`memory`] | how much memory a use would take |
 //! | [`scorer`] | how well a picture fits a text |
+//! | [`clip`], [`blip`] | judges that others trained, from folders of theirs |
 //! | [`draw`] | pictures out of a loaded model, several at a time, after thinking or at once |
 //! | [`runtime`] | a loaded model with text and pictures in and out |
 
 pub mod adapter;
 pub mod autoencoder;
+pub mod blip;
+pub mod clip;
 pub mod config;
 pub mod context;
 pub mod draw;
 pub mod error;
 pub mod flow;
+pub mod foreign;
 pub mod gguf;
 pub mod image_ops;
 pub mod inspect;

@@ -164,11 +164,26 @@ fn unit(xs: &Tensor) -> Result<Tensor> {
     xs.broadcast_div(&norm)
 }
 
+/// Pictures and texts as vectors in a common space.
+pub trait Embedder {
+    /// Unit vectors (b, d) of pictures of any size.
+    ///
+    /// # Errors
+    /// When there is no picture or the computation fails.
+    fn embed_pictures(&self, pictures: &[RgbImage]) -> ModelResult<Tensor>;
+
+    /// Unit vectors (b, d) of texts.
+    ///
+    /// # Errors
+    /// When there is no text or the computation fails.
+    fn embed_texts(&self, texts: &[String]) -> ModelResult<Tensor>;
+}
+
 /// A picture side and a text side with a common space.
 ///
 /// ```no_run
 /// # use std::path::Path;
-/// # use troupe_model::scorer::DualEncoder;
+/// # use troupe_model::scorer::{DualEncoder, Embedder};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let scorer = DualEncoder::load(Path::new("assets/models/mini"))?;
 /// let picture = image::open("cat.png")?.to_rgb8();
@@ -344,12 +359,10 @@ impl DualEncoder {
         let scale = self.logit_scale.exp()?;
         pictures.matmul(&texts.t()?)?.broadcast_mul(&scale)?.broadcast_add(&self.logit_bias)
     }
+}
 
-    /// Unit vectors (b, d) of pictures of any size.
-    ///
-    /// # Errors
-    /// When there is no picture or the computation fails.
-    pub fn embed_pictures(&self, pictures: &[RgbImage]) -> ModelResult<Tensor> {
+impl Embedder for DualEncoder {
+    fn embed_pictures(&self, pictures: &[RgbImage]) -> ModelResult<Tensor> {
         let parts = pictures.chunks(EMBED_BATCH).map(|chunk| {
             let pixels: Vec<Tensor> =
                 chunk.iter().map(|p| self.pixels(p)).collect::<Result<_>>()?;
@@ -358,11 +371,7 @@ impl DualEncoder {
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    /// Unit vectors (b, d) of texts.
-    ///
-    /// # Errors
-    /// When there is no text or the computation fails.
-    pub fn embed_texts(&self, texts: &[String]) -> ModelResult<Tensor> {
+    fn embed_texts(&self, texts: &[String]) -> ModelResult<Tensor> {
         let parts = texts.chunks(EMBED_BATCH).map(|chunk| {
             let ids: Vec<Vec<u32>> =
                 chunk.iter().map(|text| self.tokens(text)).collect::<ModelResult<_>>()?;

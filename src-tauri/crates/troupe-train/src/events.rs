@@ -139,15 +139,18 @@ impl RunPhase {
 }
 
 /// Codes that [`Remark::code`] can be.
-pub const REMARKS: [&str; 16] = [
+pub const REMARKS: [&str; 19] = [
     "ended-early",
     "kept-step",
     "copies-pictures",
     "drafted-prompts",
     "likeness-band",
+    "alignment-by-clip",
     "alignment-by-flow",
+    "likeness-by-clip",
     "likeness-by-colours",
     "diversity-by-features",
+    "answers-by-blip",
     "answers-by-stage1",
     "answers-exact",
     "lost-diversity",

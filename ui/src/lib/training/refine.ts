@@ -31,9 +31,11 @@ export const groups: FieldGroup[] = [
       real('similarity', 'rewardSimilarity', 0.05),
       choice('alignmentBy', 'refineAlignmentBy', {
         auto: 'alignmentAuto',
+        clip: 'alignmentClip',
         scorer: 'alignmentScorer',
         flow: 'alignmentFlow',
       }),
+      choice('vqaBy', 'refineVqaBy', { auto: 'vqaByAuto', blip: 'vqaByBlip', stage1: 'vqaByStage1' }),
       choice('vqaForm', 'refineVqaForm', { soft: 'vqaSoft', exact: 'vqaExact' }),
       whole('maxQuestions', 'refineMaxQuestions', 'none'),
       choice('diversityForm', 'refineDiversityForm', {

@@ -10,7 +10,7 @@ use std::{
 use troupe_character::Character;
 use troupe_eval::{
     TaskLoad,
-    features::{Features, PixelStats, Scorer},
+    features::best,
     report::write_report,
     run::{Plan, Progress, Subject, run},
 };
@@ -62,10 +62,7 @@ fn measure(folder: &RunFolder, file: &EvaluationFile, state: &mut State) -> ApiR
     };
     let subjects = file.subjects.iter().map(subject).collect::<ApiResult<Vec<_>>>()?;
     let settings = settings(file.is_quick);
-    let features: Box<dyn Features> = match Scorer::find(&file.model_dir)? {
-        Some(scorer) => Box::new(scorer),
-        None => Box::new(PixelStats),
-    };
+    let features = best(&file.model_dir, file.judges_dir.as_deref())?;
     let mut tracker = Tracker::new(&loads(&subjects, &file.stages, &settings), state.elapsed_secs);
     let plan = Plan {
         out: folder.dir().to_path_buf(),

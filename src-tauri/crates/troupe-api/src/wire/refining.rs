@@ -13,7 +13,7 @@ use troupe_train::{
             Auto, Clip, GrpoProfile, KlForm, LossConfig, OptimConfig, SamplerConfig, StdMode,
             WatchConfig,
         },
-        rewards::{Alignment, Band, DiversityForm, RewardConfig, VqaForm},
+        rewards::{Alignment, Band, DiversityForm, RewardConfig, VqaBy, VqaForm},
     },
 };
 use ts_rs::TS;
@@ -45,8 +45,11 @@ pub struct RefineNumbers {
     /// Weight of likeness; 0 leaves it out.
     pub similarity: f64,
     /// What judges alignment.
-    #[ts(type = "'auto' | 'scorer' | 'flow'")]
+    #[ts(type = "'auto' | 'clip' | 'scorer' | 'flow'")]
     pub alignment_by: Alignment,
+    /// Who answers questions.
+    #[ts(type = "'auto' | 'blip' | 'stage1'")]
+    pub vqa_by: VqaBy,
     /// How answers count.
     #[ts(type = "'soft' | 'exact'")]
     pub vqa_form: VqaForm,
@@ -159,6 +162,7 @@ impl From<&GrpoProfile> for RefineNumbers {
             diversity: reward.diversity,
             similarity: reward.similarity,
             alignment_by: reward.alignment_by,
+            vqa_by: reward.vqa_by,
             vqa_form: reward.vqa_form,
             diversity_form: reward.diversity_form,
             max_questions: reward.max_questions as u32,
@@ -283,6 +287,7 @@ impl RefineNumbers {
             diversity: self.diversity,
             similarity: self.similarity,
             alignment_by: self.alignment_by,
+            vqa_by: self.vqa_by,
             vqa_form: self.vqa_form,
             diversity_form: self.diversity_form,
             band: self.band,
@@ -648,7 +653,7 @@ mod tests {
                 num_choices += 1;
             }
         }
-        assert_eq!(num_choices, 16); // 3 + 2 + 2 + 2 + 3 + 2 + 2
+        assert_eq!(num_choices, 20); // 4 + 3 + 2 + 2 + 2 + 3 + 2 + 2
     }
 
     #[test]

@@ -1,16 +1,22 @@
-//! The frozen stage-1 model as a judge, and the rewards and measures of a run.
+//! The frozen stage-1 model and networks of others as judges, and the rewards and measures of a run.
 
-use std::{collections::HashMap, path::Path, rc::Rc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use troupe_character::{Character, PicturePrompt, Split};
 use troupe_model::{
+    blip::Blip,
+    clip::Clip,
     context::Context,
+    foreign,
     image_ops::load_picture,
-    runtime::ModelFiles,
-    runtime::{Model, ReplyRequest, TextSampling},
-    scorer::{DualEncoder, SCALE_TENSOR},
+    runtime::{Model, ModelFiles, ReplyRequest, TextSampling},
+    scorer::{DualEncoder, Embedder, SCALE_TENSOR},
 };
 use troupe_nn::noise::{Noise, Stream};
 
@@ -18,7 +24,7 @@ use super::{
     policy::velocities,
     profile::GrpoProfile,
     rewards::{
-        Alignment, Band, Group, Rewards, Scorer, VqaForm,
+        Alignment, Band, Group, Rewards, Scorer, VqaBy, VqaForm,
         alignment::{REFERENCE_SCALE, ScorerAlignment, gap},
         diversity::{Distance, DiversityScorer, FeatureDistance},
         features::{Colours, Encoder, Features, Shapes},
@@ -114,9 +120,63 @@ impl Answerer for SelfAnswerer<'_> {
     }
 }
 
+/// BLIP answering questions about a picture.
+pub struct BlipAnswerer(pub Rc<Blip>);
+
+impl Answerer for BlipAnswerer {
+    fn yes_no(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<(f64, f64)>> {
+        let picture = self.0.look(image)?;
+        Ok(questions.iter().map(|q| self.0.yes_no(&picture, q)).collect::<Result<_, _>>()?)
+    }
+
+    fn answers(&self, image: &RgbImage, questions: &[String]) -> TrainResult<Vec<String>> {
+        let picture = self.0.look(image)?;
+        Ok(questions.iter().map(|q| self.0.answer(&picture, q)).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Where judges are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// The base's folder.
+    pub model_dir: &'a Path,
+    /// The person's own folder of judges.
+    pub judges_dir: Option<&'a Path>,
+}
+
+impl<'a> Places<'a> {
+    /// Every folder, the person's first.
+    fn folders(self) -> impl Iterator<Item = &'a Path> {
+        self.judges_dir.into_iter().chain([self.model_dir])
+    }
+
+    /// Folder of CLIP, where alignment is judged by it or it is the best there is.
+    fn clip(self) -> Option<PathBuf> {
+        foreign::find(foreign::CLIP, self.folders())
+    }
+
+    fn blip(self) -> Option<PathBuf> {
+        foreign::find(foreign::BLIP, self.folders())
+    }
+
+    fn lpips(self) -> TrainResult<Option<Lpips>> {
+        for folder in self.folders() {
+            if let Some(lpips) = Lpips::find(folder)? {
+                return Ok(Some(lpips));
+            }
+        }
+        Ok(None)
+    }
+
+    fn has_lpips(self) -> bool {
+        self.folders().any(|dir| dir.join(super::rewards::perceptual::LPIPS_FILE).exists())
+    }
+}
+
 /// What rewards and measures are made of, found once a run.
 pub struct Judges {
-    encoder: Option<Rc<DualEncoder>>,
+    alignment: Option<Rc<dyn Embedder>>,
+    blip: Option<Rc<Blip>>,
     features: Rc<dyn Features>,
     references: Rc<[Vec<f64>]>,
     shapes: Vec<Vec<f64>>,
@@ -135,39 +195,97 @@ pub fn has_scorer(model_dir: &Path) -> TrainResult<bool> {
     Ok(ModelFiles::find(model_dir)?.source()?.shapes().contains_key(SCALE_TENSOR))
 }
 
-/// What stands in for judges that a base does not have.
+/// What judges each component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Choice {
+    has_scorer: bool,
+    /// CLIP's folder, where it judges alignment.
+    clip: Option<PathBuf>,
+    /// CLIP's folder, where it tells likeness for want of a scorer.
+    likeness: Option<PathBuf>,
+    /// BLIP's folder, where it answers.
+    blip: Option<PathBuf>,
+}
+
+impl Choice {
+    fn new(places: Places, profile: &GrpoProfile) -> TrainResult<Self> {
+        let (has_scorer, reward) = (has_scorer(places.model_dir)?, &profile.reward);
+        let missing = |what: &str, reason: String| {
+            Err(TrainError::Recipe { what: format!("reward.{what}"), reason })
+        };
+        let absent = |folder: &str| {
+            let own = places.judges_dir.unwrap_or(places.model_dir).join(folder);
+            format!(
+                "there is no folder {} with config.json, model.safetensors and tokenizer.json; put them \
+                 there or set it to auto",
+                own.display()
+            )
+        };
+        let wanted = reward.alignment > 0.;
+        let found = places.clip();
+        let clip = match reward.alignment_by {
+            Alignment::Clip if wanted && found.is_none() => {
+                return missing("alignment_by", absent(foreign::CLIP));
+            }
+            Alignment::Scorer if wanted && !has_scorer => {
+                let reason = "the base holds no scorer; set it to auto or flow";
+                return missing("alignment_by", reason.into());
+            }
+            Alignment::Auto | Alignment::Clip if wanted => found.clone(),
+            _ => None,
+        };
+        let blip = match reward.vqa_by {
+            VqaBy::Stage1 => None,
+            _ if reward.vqa <= 0. => None,
+            VqaBy::Auto => places.blip(),
+            VqaBy::Blip => match places.blip() {
+                None => return missing("vqa_by", absent(foreign::BLIP)),
+                found => found,
+            },
+        };
+        let likeness = if has_scorer { None } else { found };
+        Ok(Self { has_scorer, clip, likeness, blip })
+    }
+}
+
+/// Who judges what, where that is not what the reference has or differs from the usual.
 ///
 /// # Errors
-/// When the folder is unusable, or the profile insists on a scorer that is not there.
-pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<Remark>> {
-    let (has, reward) = (has_scorer(model_dir)?, &profile.reward);
+/// When a folder is unusable, or the profile insists on a judge that is not there.
+pub fn stand_ins(places: Places, profile: &GrpoProfile) -> TrainResult<Vec<Remark>> {
+    let (choice, reward) = (Choice::new(places, profile)?, &profile.reward);
     let mut notes = Vec::new();
-    if reward.alignment > 0. && reward.alignment_by == Alignment::Scorer && !has {
-        return Err(TrainError::Recipe {
-            what: "reward.alignment_by".into(),
-            reason: "the base holds no scorer; set it to auto or flow".into(),
-        });
-    }
-    if reward.alignment > 0. && (!has || reward.alignment_by == Alignment::Flow) {
+    if choice.clip.is_some() {
+        notes.push(Remark::new("alignment-by-clip", "Alignment is judged by CLIP."));
+    } else if reward.alignment > 0.
+        && (!choice.has_scorer || reward.alignment_by == Alignment::Flow)
+    {
         notes.push(Remark::new(
             "alignment-by-flow",
             "Alignment is judged by the frozen stage-1 model's own flow (no scorer is used): how \
              much the text helps it to explain a picture.",
         ));
     }
-    if !has {
+    if choice.likeness.is_some() {
+        notes.push(Remark::new(
+            "likeness-by-clip",
+            "Likeness is judged by CLIP: the base holds no scorer.",
+        ));
+    } else if !choice.has_scorer {
         notes.push(Remark::new(
             "likeness-by-colours",
             "Likeness is judged by colours and layout: the base holds no scorer.",
         ));
     }
-    if reward.diversity > 0. && !model_dir.join(super::rewards::perceptual::LPIPS_FILE).exists() {
+    if reward.diversity > 0. && !places.has_lpips() {
         notes.push(Remark::new(
             "diversity-by-features",
             "Diversity is judged by the same features: there is no lpips.safetensors.",
         ));
     }
-    if reward.vqa > 0. {
+    if choice.blip.is_some() {
+        notes.push(Remark::new("answers-by-blip", "Questions are answered by BLIP."));
+    } else if reward.vqa > 0. {
         notes.push(Remark::new(
             "answers-by-stage1",
             "Questions are answered by the frozen stage-1 model itself.",
@@ -182,24 +300,54 @@ pub fn stand_ins(model_dir: &Path, profile: &GrpoProfile) -> TrainResult<Vec<Rem
     Ok(notes)
 }
 
+/// What the judges of others cost.
+///
+/// # Errors
+/// As [`stand_ins`].
+pub(super) fn costs(places: Places, profile: &GrpoProfile) -> TrainResult<foreign::Cost> {
+    let choice = Choice::new(places, profile)?;
+    let mut sum = foreign::Cost::default();
+    for folder in choice.clip.as_ref().or(choice.likeness.as_ref()).into_iter().chain(&choice.blip)
+    {
+        let cost = foreign::cost(folder)?;
+        sum.bytes += cost.bytes;
+        sum.per_picture += cost.per_picture;
+    }
+    Ok(sum)
+}
+
 impl Judges {
     /// Loads judges and calibrates the band.
     ///
     /// # Errors
     /// When a file is unreadable or the character has no pictures.
     pub fn prepare(
-        model_dir: &Path,
+        places: Places,
         character: &Character,
         profile: &GrpoProfile,
     ) -> TrainResult<Self> {
-        let notes = stand_ins(model_dir, profile)?;
-        let encoder = has_scorer(model_dir)?
-            .then(|| DualEncoder::load(model_dir).map(Rc::new))
-            .transpose()?;
-        let features: Rc<dyn Features> = match &encoder {
-            Some(encoder) => Rc::new(Encoder(encoder.clone())),
-            None => Rc::new(Colours),
+        let notes = stand_ins(places, profile)?;
+        let choice = Choice::new(places, profile)?;
+        let clip = choice.clip.as_ref().or(choice.likeness.as_ref());
+        let clip: Option<Rc<dyn Embedder>> = match clip {
+            Some(folder) => Some(Rc::new(Clip::load(folder)?)),
+            None => None,
         };
+        let scorer: Option<Rc<dyn Embedder>> = match choice.has_scorer {
+            true => Some(Rc::new(DualEncoder::load(places.model_dir)?)),
+            false => None,
+        };
+        let alignment = match profile.reward.alignment_by {
+            Alignment::Flow => None,
+            Alignment::Scorer => scorer.clone(),
+            Alignment::Auto | Alignment::Clip => clip.clone().or_else(|| scorer.clone()),
+        };
+        let features: Rc<dyn Features> = match (scorer, clip) {
+            (Some(network), _) => Rc::new(Encoder { network, label: "the base's scorer" }),
+            (None, Some(network)) => Rc::new(Encoder { network, label: "CLIP" }),
+            (None, None) => Rc::new(Colours),
+        };
+        let blip = choice.blip.map(|folder| Blip::load(&folder).map(Rc::new)).transpose()?;
         let own = own_pictures(character)?;
         let references: Rc<[Vec<f64>]> = features.vectors(&own)?.into();
         let reward = &profile.reward;
@@ -214,12 +362,12 @@ impl Judges {
                 calibrate(&references, &others, reward.sim_slope)
             }
         };
-        let distance: Rc<dyn Distance> = match Lpips::find(model_dir)? {
+        let distance: Rc<dyn Distance> = match places.lpips()? {
             Some(lpips) => Rc::new(lpips),
             None => Rc::new(FeatureDistance(features.clone())),
         };
         let shapes = Shapes.vectors(&own)?;
-        Ok(Self { encoder, features, references, shapes, distance, band, notes })
+        Ok(Self { alignment, blip, features, references, shapes, distance, band, notes })
     }
 
     /// The rewards of a profile, and where similarities are kept.
@@ -233,21 +381,22 @@ impl Judges {
     ) -> TrainResult<(Rewards<'a>, Measured)> {
         let (config, model) = (&profile.reward, flow.model);
         let mut rewards = Rewards::default();
-        match &self.encoder {
-            Some(encoder) if config.alignment_by != Alignment::Flow => {
+        match &self.alignment {
+            Some(encoder) => {
                 let encoder = encoder.clone();
                 rewards.add(
                     config.alignment,
                     Box::new(ScorerAlignment { encoder, scale: REFERENCE_SCALE }),
                 );
             }
-            _ => rewards.add(config.alignment, Box::new(flow)),
+            None => rewards.add(config.alignment, Box::new(flow)),
         }
-        let vqa = VqaScorer {
-            answerer: SelfAnswerer(model),
-            form: config.vqa_form,
-            max_questions: config.max_questions,
+        let answerer: Box<dyn Answerer + 'a> = match &self.blip {
+            Some(blip) => Box::new(BlipAnswerer(blip.clone())),
+            None => Box::new(SelfAnswerer(model)),
         };
+        let vqa =
+            VqaScorer { answerer, form: config.vqa_form, max_questions: config.max_questions };
         rewards.add(config.vqa, Box::new(vqa));
         let form = config.diversity_form;
         let diversity = DiversityScorer { distance: self.distance.clone(), form };

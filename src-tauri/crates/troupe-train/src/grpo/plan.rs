@@ -1,12 +1,14 @@
 //! What a stage-2 run would do, without loading the base.
 
-use std::path::Path;
-
 use serde::Serialize;
 use troupe_character::Character;
 use troupe_model::config::ModelConfig;
 
-use super::{judges::stand_ins, profile::GrpoProfile, prompts::prompt_set};
+use super::{
+    judges::{Places, costs, stand_ins},
+    profile::GrpoProfile,
+    prompts::prompt_set,
+};
 use crate::{checkpoint, error::TrainResult, estimate::seconds, events::Remark};
 
 /// Seconds beside the epochs: loading, trials, the adapter. A guess.
@@ -54,12 +56,13 @@ pub struct GrpoPlan {
 /// # Errors
 /// When the base's configuration is unusable, or the character has nothing to draw.
 pub fn plan(
-    model_dir: &Path,
+    places: Places,
     character: &Character,
     profile: &GrpoProfile,
     trial_speed: f64,
 ) -> TrainResult<GrpoPlan> {
-    let config = ModelConfig::from_dir(model_dir)?;
+    let config = ModelConfig::from_dir(places.model_dir)?;
+    let judges = costs(places, profile)?;
     let prompts = prompt_set(character, profile.watch.held_out_share)?;
     let sampler = &profile.sampler;
     let groups = profile.prompts_per_epoch.min(prompts.learned.len());
@@ -73,7 +76,8 @@ pub fn plan(
     let tried = (profile.watch.eval_prompts * profile.watch.eval_pictures) as f64;
     let passes = passes_per_epoch * profile.epochs as f64
         + trials * tried * sampler.eval_points as f64 * branches;
-    let per_pass = operations(&config);
+    let seen = images as f64 * profile.epochs as f64 + trials * tried;
+    let operations = passes * operations(&config) + seen * judges.per_picture;
     Ok(GrpoPlan {
         num_prompts: prompts.learned.len(),
         num_held_out: prompts.held_out.len(),
@@ -81,10 +85,10 @@ pub fn plan(
         epochs: profile.epochs,
         images_per_epoch: images,
         passes_per_epoch,
-        stand_ins: stand_ins(model_dir, profile)?,
-        memory_bytes: memory(&config, profile) as usize,
+        stand_ins: stand_ins(places, profile)?,
+        memory_bytes: (memory(&config, profile) + judges.bytes) as usize,
         disk_bytes: disk(&config, profile) as usize,
-        guessed_minutes: (SECONDS_BESIDE + seconds(passes * per_pass, trial_speed)) / 60.,
+        guessed_minutes: (SECONDS_BESIDE + seconds(operations, trial_speed)) / 60.,
     })
 }
 

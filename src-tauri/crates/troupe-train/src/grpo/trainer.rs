@@ -16,7 +16,7 @@ use troupe_nn::adamw::{AdamW, AdamWConfig, Ema};
 use super::{
     advantage::{GroupRewards, advantages, mean_std, tied_share},
     alarm::Trials,
-    judges::{FlowAlignment, Judges, contexts_by_text},
+    judges::{FlowAlignment, Judges, Places, contexts_by_text},
     policy::{NetworkPolicy, Student},
     profile::GrpoProfile,
     prompts::{PromptSet, epoch_prompts, prompt_set},
@@ -38,6 +38,9 @@ use crate::{
 pub struct GrpoJob {
     /// The base model's folder.
     pub model_dir: PathBuf,
+    /// The person's own folder of judges ([`troupe_model::foreign`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judges_dir: Option<PathBuf>,
     /// The character's folder.
     pub character_dir: PathBuf,
     /// The stage-1 adapter's folder.
@@ -48,6 +51,13 @@ pub struct GrpoJob {
     pub seed: u64,
     /// The numbers.
     pub profile: GrpoProfile,
+}
+
+impl GrpoJob {
+    /// Where its judges are looked for.
+    fn places(&self) -> Places<'_> {
+        Places { model_dir: &self.model_dir, judges_dir: self.judges_dir.as_deref() }
+    }
 }
 
 /// File of the trials in a run.
@@ -116,7 +126,7 @@ impl<'a> Run<'a> {
         let character = Character::load(&job.character_dir)?;
         let prompts = prompt_set(&character, profile.watch.held_out_share)?;
         let student = Student::load(&job.model_dir, &job.adapter_dir, &profile.optim, job.seed)?;
-        let judges = Judges::prepare(&job.model_dir, &character, profile)?;
+        let judges = Judges::prepare(job.places(), &character, profile)?;
         let texts = |all: &[PicturePrompt]| all.iter().map(|p| p.text.clone()).collect::<Vec<_>>();
         let (learned, held) = (texts(&prompts.learned), texts(&prompts.held_out));
         let all: Vec<PicturePrompt> =

@@ -18,7 +18,7 @@ use image::{RgbImage, imageops::replace};
 use serde::Serialize;
 use troupe_model::{
     runtime::{DrawRequest, FlowSampling, LoadOptions, Model, Precision},
-    scorer::DualEncoder,
+    scorer::{DualEncoder, Embedder},
 };
 
 use super::{

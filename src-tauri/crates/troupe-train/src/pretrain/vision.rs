@@ -36,7 +36,7 @@ use troupe_model::{
     config::ModelConfig,
     error::ModelError,
     runtime::ModelFiles,
-    scorer::{BIAS_TENSOR, DualEncoder, SCALE_TENSOR, SCORER_PREFIX},
+    scorer::{BIAS_TENSOR, DualEncoder, Embedder, SCALE_TENSOR, SCORER_PREFIX},
     vit::Connector,
     weights::SIGHT_PREFIX,
 };

@@ -1,6 +1,7 @@
 //! Stage 2 against closed forms and on a tiny network.
 
 mod common;
+mod judging;
 mod learning;
 mod network;
 mod sampler;

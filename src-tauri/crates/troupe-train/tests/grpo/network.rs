@@ -66,7 +66,7 @@ fn stage1(dir: &Path, mode: &str, num_steps: usize) -> TrainResult<()> {
     Ok(())
 }
 
-fn profile() -> GrpoProfile {
+pub(crate) fn profile() -> GrpoProfile {
     let mut profile = GrpoProfile {
         epochs: 3,
         prompts_per_epoch: 2,
@@ -84,11 +84,12 @@ fn profile() -> GrpoProfile {
     profile
 }
 
-fn job(dir: &Path, name: &str, profile: GrpoProfile) -> GrpoJob {
+pub(crate) fn job(dir: &Path, name: &str, profile: GrpoProfile) -> GrpoJob {
     let run_dir = dir.join(name);
     std::fs::create_dir_all(&run_dir).expect("a folder");
     GrpoJob {
         model_dir: dir.join("model"),
+        judges_dir: Some(dir.join("judges")),
         character_dir: dir.join("pip"),
         adapter_dir: dir.join("stage1").join(ADAPTER),
         run_dir,
@@ -121,7 +122,7 @@ fn load(dir: &Path, adapter: &Path) -> TrainResult<Student> {
     Student::load(&dir.join("model"), adapter, &profile().optim, 1)
 }
 
-fn scratch(mode: &str, num_steps: usize) -> TrainResult<TempDir> {
+pub(crate) fn scratch(mode: &str, num_steps: usize) -> TrainResult<TempDir> {
     let dir = tempfile::tempdir().expect("a scratch folder");
     stage1(dir.path(), mode, num_steps)?;
     Ok(dir)

@@ -39,7 +39,11 @@ similarity: number,
 /**
  * What judges alignment.
  */
-alignmentBy: 'auto' | 'scorer' | 'flow', 
+alignmentBy: 'auto' | 'clip' | 'scorer' | 'flow', 
+/**
+ * Who answers questions.
+ */
+vqaBy: 'auto' | 'blip' | 'stage1', 
 /**
  * How answers count.
  */

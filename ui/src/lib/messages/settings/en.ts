@@ -81,10 +81,17 @@ export const settings = {
   rewardSimilarityHint: 'Whether it is the character without being a copy of a training picture.',
   refineAlignmentBy: 'Judge of the fit',
   refineAlignmentByHint:
-    'The base’s own scorer, or by how much the text helps stage 1 to explain the picture.',
-  alignmentAuto: 'the scorer if any',
+    'CLIP, where its files are in the data folder under judges/clip; the base’s own scorer; or by how much the text helps stage 1 to explain the picture.',
+  alignmentAuto: 'the best there is',
+  alignmentClip: 'CLIP',
   alignmentScorer: 'the scorer',
   alignmentFlow: 'help of the text',
+  refineVqaBy: 'Who answers questions',
+  refineVqaByHint:
+    'BLIP, where its files are in the data folder under judges/blip-vqa, or the frozen stage-1 model, which can be gamed.',
+  vqaByAuto: 'BLIP if present',
+  vqaByBlip: 'BLIP',
+  vqaByStage1: 'stage 1',
   refineVqaForm: 'How answers count',
   refineVqaFormHint:
     'Probabilities of yes and no, both kinds of questions weighing the same; or exact matches, as published.',

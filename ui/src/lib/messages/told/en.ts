@@ -245,6 +245,9 @@ export const told = {
   'remark.copies-pictures': 'It starts to copy its pictures: a new one is {percent} % like a learned one.',
   'remark.drafted-prompts': 'Prompts were drafted from looks and expressions; edit them before the next run.',
   'remark.likeness-band': 'Likeness may lie between {low} and {high}.',
+  'remark.alignment-by-clip': 'Alignment is judged by CLIP.',
+  'remark.likeness-by-clip': 'Likeness is judged by CLIP: the base holds no scorer.',
+  'remark.answers-by-blip': 'Questions are answered by BLIP.',
   'remark.alignment-by-flow':
     'Alignment is judged by the frozen stage-1 model’s own flow, without a scorer: how much the text helps it to explain a picture.',
   'remark.likeness-by-colours': 'Likeness is judged by colours and layout: the base holds no scorer.',

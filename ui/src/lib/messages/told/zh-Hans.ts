@@ -232,6 +232,9 @@ export const told = {
   'remark.copies-pictures': '开始照抄图片：新画的一张与学过的一张有 {percent} % 相似。',
   'remark.drafted-prompts': '提示由外貌和表情起草；下次运行前可修改。',
   'remark.likeness-band': '相似度可在 {low} 与 {high} 之间。',
+  'remark.alignment-by-clip': '图文一致由 CLIP 判断。',
+  'remark.likeness-by-clip': '相似度由 CLIP 判断：基础模型没有评分器。',
+  'remark.answers-by-blip': '问题由 BLIP 回答。',
   'remark.alignment-by-flow':
     '契合度由冻结的阶段 1 模型自身判断，没有评分器：看文字在多大程度上有助于解释图片。',
   'remark.likeness-by-colours': '相似度按颜色和构图判断：基础模型没有评分器。',

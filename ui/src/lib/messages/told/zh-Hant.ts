@@ -232,6 +232,9 @@ export const told = {
   'remark.copies-pictures': '開始照抄圖片：新畫的一張與學過的一張有 {percent} % 相似。',
   'remark.drafted-prompts': '提示由外貌和表情起草；下次執行前可修改。',
   'remark.likeness-band': '相似度可在 {low} 與 {high} 之間。',
+  'remark.alignment-by-clip': '圖文一致由 CLIP 判斷。',
+  'remark.likeness-by-clip': '相似度由 CLIP 判斷：基礎模型沒有評分器。',
+  'remark.answers-by-blip': '問題由 BLIP 回答。',
   'remark.alignment-by-flow':
     '契合度由凍結的階段 1 模型自身判斷，沒有評分器：看文字在多大程度上有助於解釋圖片。',
   'remark.likeness-by-colours': '相似度按顏色和構圖判斷：基礎模型沒有評分器。',

@@ -1,6 +1,6 @@
 //! How well a picture fits its text.
 //!
-//! With a scorer: the cosine of picture and text, or the reference's `100·cos / 30`. Without one: by
+//! With CLIP or the base's scorer: the cosine of picture and text, or the reference's `100·cos / 30`. Without: by
 //! how much the text helps the frozen stage-1 model to explain the picture. For noised copies of
 //! the picture, `gap = (L_without − L_with) / (L_without + L_with)` of the flow losses, in (−1, 1).
 //! The gap needs no other network, but it is the policy's own ancestor that judges, so it can be
@@ -10,7 +10,7 @@
 
 use std::rc::Rc;
 
-use troupe_model::scorer::DualEncoder;
+use troupe_model::scorer::Embedder;
 
 use super::{Group, Scorer};
 use crate::error::TrainResult;
@@ -18,10 +18,10 @@ use crate::error::TrainResult;
 /// CLIP's factor over 30, by which the reference multiplies cosines.
 pub const REFERENCE_SCALE: f64 = 100. / 30.;
 
-/// Cosines by the base's scorer.
+/// Cosines by a network that embeds both.
 pub struct ScorerAlignment {
-    /// The scorer.
-    pub encoder: Rc<DualEncoder>,
+    /// The network: CLIP or the base's scorer.
+    pub encoder: Rc<dyn Embedder>,
     /// Factor of the cosine; [`REFERENCE_SCALE`] is the published one.
     pub scale: f64,
 }

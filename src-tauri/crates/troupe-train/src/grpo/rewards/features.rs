@@ -1,13 +1,13 @@
 //! What pictures are compared by: vectors of length one.
 //!
-//! The base's scorer gives them where its folder holds one. Otherwise they are counted from pixels,
-//! which is coarse but cannot be learned to be fooled through a network. Two kinds of pixel features
+//! The base's scorer gives them where its folder holds one, else CLIP where its files are present.
+//! Otherwise they are counted from pixels, which is coarse but cannot be learned to be fooled through a network. Two kinds of pixel features
 //! exist so that what is rewarded by one can be judged by the other.
 
 use std::rc::Rc;
 
 use image::RgbImage;
-use troupe_model::{image_ops::fit_square, scorer::DualEncoder};
+use troupe_model::{image_ops::fit_square, scorer::Embedder};
 
 use crate::error::TrainResult;
 
@@ -118,19 +118,24 @@ fn shapes(picture: &RgbImage) -> Vec<f64> {
     unit(cells.into_iter().map(|x| x - mean).collect())
 }
 
-/// The picture side of the base's scorer.
-pub struct Encoder(pub Rc<DualEncoder>);
+/// The picture side of CLIP or of the base's scorer.
+pub struct Encoder {
+    /// The network.
+    pub network: Rc<dyn Embedder>,
+    /// What it is called.
+    pub label: &'static str,
+}
 
 impl Features for Encoder {
     fn label(&self) -> &'static str {
-        "the base's scorer"
+        self.label
     }
 
     fn vectors(&self, pictures: &[RgbImage]) -> TrainResult<Vec<Vec<f64>>> {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.0.embed_pictures(pictures)?.to_vec2::<f32>()?;
+        let rows = self.network.embed_pictures(pictures)?.to_vec2::<f32>()?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(f64::from).collect()).collect())
     }
 }

@@ -51,13 +51,28 @@ pub trait Scorer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Alignment {
-    /// The base's own scorer where its folder holds one, otherwise the flow gap.
+    /// CLIP where its files are present, else the base's own scorer, else the flow gap.
     #[default]
     Auto,
+    /// CLIP, from a folder of its files.
+    Clip,
     /// The base's own scorer.
     Scorer,
     /// By how much the text helps the frozen stage-1 model to explain the picture.
     Flow,
+}
+
+/// Who answers questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VqaBy {
+    /// BLIP where its files are present, otherwise the frozen stage-1 model.
+    #[default]
+    Auto,
+    /// BLIP, from a folder of its files.
+    Blip,
+    /// The frozen stage-1 model.
+    Stage1,
 }
 
 /// How answers to questions count.
@@ -108,6 +123,8 @@ pub struct RewardConfig {
     pub similarity: f64,
     /// What judges alignment.
     pub alignment_by: Alignment,
+    /// Who answers questions.
+    pub vqa_by: VqaBy,
     /// How answers count.
     pub vqa_form: VqaForm,
     /// How diversity counts.
@@ -132,6 +149,7 @@ impl Default for RewardConfig {
             diversity: 0.1,
             similarity: 0.15,
             alignment_by: Alignment::Auto,
+            vqa_by: VqaBy::Auto,
             vqa_form: VqaForm::Soft,
             diversity_form: DiversityForm::PerImage,
             band: Band::Calibrated,

@@ -4,8 +4,8 @@
 //! weighing the same, so that an answerer who always says yes earns a half. Exact: the weighted
 //! share of answers that match to the letter, as the reference counts.
 //!
-//! Source: UniCharacter, `vqa_scorer.py`, which asks BLIP. Here the frozen stage-1 model answers: no
-//! other network is needed, but it can be gamed.
+//! Source: UniCharacter, `vqa_scorer.py`, which asks BLIP. So does this where BLIP's files are present;
+//! else the frozen stage-1 model answers, which needs no other network but can be gamed.
 
 use image::RgbImage;
 use troupe_character::PromptQuestion;
@@ -56,17 +56,17 @@ pub fn fallback_score(reply: &str) -> f64 {
 }
 
 /// Scores answers.
-pub struct VqaScorer<A> {
+pub struct VqaScorer<'a> {
     /// Who answers.
-    pub answerer: A,
+    pub answerer: Box<dyn Answerer + 'a>,
     /// How answers count.
     pub form: VqaForm,
     /// Most questions of a picture; 0 asks all.
     pub max_questions: usize,
 }
 
-impl<A: Answerer> VqaScorer<A> {
-    fn chosen<'a>(&self, group: &Group<'a>) -> Vec<&'a PromptQuestion> {
+impl VqaScorer<'_> {
+    fn chosen<'g>(&self, group: &Group<'g>) -> Vec<&'g PromptQuestion> {
         let all = group.prompt.usable_questions().into_iter();
         let mut kept: Vec<&PromptQuestion> = match self.form {
             VqaForm::Soft => all.filter(|q| q.expects_yes().is_some()).collect(),
@@ -114,7 +114,7 @@ impl<A: Answerer> VqaScorer<A> {
     }
 }
 
-impl<A: Answerer> Scorer for VqaScorer<A> {
+impl Scorer for VqaScorer<'_> {
     fn name(&self) -> &'static str {
         "vqa"
     }
@@ -176,7 +176,7 @@ mod tests {
         };
         let images = [RgbImage::new(2, 2)];
         let group = Group { prompt: &prompt, images: &images };
-        let scorer = |form| VqaScorer { answerer: AlwaysYes, form, max_questions: 0 };
+        let scorer = |form| VqaScorer { answerer: Box::new(AlwaysYes), form, max_questions: 0 };
         assert_eq!(scorer(VqaForm::Soft).score(&group)?, [0.5]);
         assert!((scorer(VqaForm::Exact).score(&group)?[0] - 2. / 2.1).abs() < 1e-12);
         assert_eq!(balanced(&[(0.3, 0.1)], &[true]), Some(0.3 / 0.4));
