@@ -16,9 +16,10 @@ use troupe_api::{
     wire::{
         AddedPictures, AppStatus, CharacterDetail, CharacterDraft, CharacterSummary, ChatDetail,
         ChatEvent, ChatSettings, ChatSummary, CompareEvent, CompareRequest, DeletedItems,
-        DeletedRef, ExportFormat, ExportOutcome, FindingItem, ImportOutcome, MessageItem,
-        PictureItem, PromptReport, Regenerate, RunDeletion, RunDetail, RunSummary, SceneItem,
-        SearchResult, SendMessage, SentPrompt, StartTraining, Started, TrainingPlan, TreePage,
+        DeletedRef, ExportFormat, ExportOutcome, ExportedCharacter, FindingItem, ImportOutcome,
+        MessageItem, PictureItem, PromptReport, Regenerate, RunDeletion, RunDetail, RunSummary,
+        SceneItem, SearchResult, SendMessage, SentPrompt, StartTraining, Started, TrainingPlan,
+        TreePage,
     },
 };
 
@@ -48,6 +49,7 @@ pub(crate) fn handler() -> impl Fn(Invoke<Wry>) -> bool + Send + Sync + 'static 
         remove_picture,
         restore_picture,
         save_scenes,
+        export_rolescape,
         import_rolescape,
         import_cards,
         check_character,
@@ -260,6 +262,20 @@ fn save_scenes(studio: Shared<'_>, id: &str, scenes: Vec<SceneItem>) -> ApiResul
 #[tauri::command(async)]
 fn import_rolescape(studio: Shared<'_>, folder: PathBuf) -> ApiResult<ImportOutcome> {
     studio.import_rolescape(&folder, None)
+}
+
+/// Writes a character in the layout of RoleScape-20 where the person chooses; none when they chose
+/// nothing.
+#[tauri::command(async)]
+fn export_rolescape(
+    app: AppHandle,
+    studio: Shared<'_>,
+    id: &str,
+) -> ApiResult<Option<ExportedCharacter>> {
+    match dialogs::pick_folder(&app) {
+        Some(folder) => studio.export_rolescape(id, &folder).map(Some),
+        None => Ok(None),
+    }
 }
 
 #[tauri::command(async)]

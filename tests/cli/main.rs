@@ -81,6 +81,34 @@ fn a_character_is_imported_listed_and_shown() {
 }
 
 #[test]
+fn an_exported_character_is_the_same_when_imported_elsewhere() {
+    let (scratch, other) = (Scratch::new(), Scratch::new());
+    let root = scratch.rolescape("Dot");
+    succeed(&mut scratch.troupe(&["import", "rolescape", root.to_str().unwrap()]));
+    let out = scratch.path("out");
+    let export = ["--json", "export", "rolescape", "Dot", out.to_str().unwrap()];
+    let written = last_json(&succeed(&mut scratch.troupe(&export)));
+    assert_eq!(written["leftOut"], json!([]));
+    succeed(&mut other.troupe(&["import", "rolescape", out.to_str().unwrap()]));
+    let shown = |scratch: &Scratch| {
+        let mut dot = last_json(&succeed(&mut scratch.troupe(&["--json", "show", "Dot"])));
+        dot["id"] = json!("");
+        dot
+    };
+    assert_eq!(shown(&scratch), shown(&other));
+    let file = scratch.path("dot.troupe");
+    let file = file.to_str().unwrap();
+    succeed(&mut scratch.troupe(&["export", "file", "Dot", file]));
+    let third = Scratch::new();
+    succeed(&mut third.troupe(&["import", "card", file]));
+    assert_eq!(shown(&third)["pictures"], shown(&scratch)["pictures"]);
+    // What is there already is not written over.
+    let again = run(&mut scratch.troupe(&export));
+    assert!(!again.status.success());
+    assert!(text(&again.stdout).contains("exists"), "{}", text(&again.stdout));
+}
+
+#[test]
 fn cards_are_imported_once_and_updated() {
     let scratch = Scratch::new();
     let folder = scratch.path("cards");

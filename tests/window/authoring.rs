@@ -1,4 +1,4 @@
-//! Pictures are made square, and a person says who they are.
+//! Pictures are made square, a person says who they are, and a character leaves for elsewhere.
 
 use fantoccini::key::Key;
 use serde_json::json;
@@ -117,4 +117,32 @@ async fn a_persona_of_the_user_is_saved_chosen_and_told() {
     assert_eq!(settings.user_name, "Mara");
     let report = studio.preview_prompt(&chat.id, "Who am I?").unwrap();
     assert!(report.prompt.contains("who is called Mara"), "{}", report.prompt);
+}
+
+#[tokio::test]
+async fn a_character_is_exported_where_the_person_chooses() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let target = scratch.path("elsewhere");
+    let answer = target.to_str().unwrap();
+    let window = Window::open_answering(&scratch, &scratch.model_dir(), answer).await;
+    window.click(&by("nav-characters")).await;
+    window.choose(&id).await;
+    window.click(&by("export-menu")).await;
+    window.click(&by("export-rolescape")).await;
+    window.until_text_has(&by("toast"), answer, true).await;
+    window.shot("exported").await;
+    // A second time nothing is written over, and the person hears it.
+    window.click(&by("export-menu")).await;
+    window.click(&by("export-rolescape")).await;
+    window
+        .until_text_has(&format!("{}:last-child", by("toast")), "nothing was overwritten", true)
+        .await;
+    window.close().await;
+    let other = Scratch::new();
+    let outcome = other.studio().import_rolescape(&target, None).unwrap();
+    assert_eq!(outcome.character_ids.len(), 1, "{}", outcome.report);
+    let copy = other.studio().character(&outcome.character_ids[0]).unwrap();
+    let own = scratch.studio().character(&id).unwrap();
+    assert_eq!((copy.draft, copy.scenes), (own.draft, own.scenes));
 }

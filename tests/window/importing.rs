@@ -86,6 +86,7 @@ async fn a_character_goes_out_as_one_file_and_comes_in_elsewhere() {
     let window = Window::open_answering(&here, &here.model_dir(), &answer).await;
     window.choose(&id).await;
     window.write(&by("field-persona"), "A snail who delivers letters.").await;
+    window.click(&by("export-menu")).await;
     window.click(&by("export-character")).await; // also what was typed a moment ago
     window.until_text_has(&by("toast"), "dot.troupe", true).await;
     window.shot("export-character").await;

@@ -25,6 +25,8 @@ export const ids = {
   cropFit: 'crop-fit',
   cropSave: 'crop-save',
   importRolescape: 'import-rolescape',
+  exportMenu: 'export-menu',
+  exportRolescape: 'export-rolescape',
   importCards: 'import-cards',
   importReport: 'import-report',
   chatNew: 'chat-new',

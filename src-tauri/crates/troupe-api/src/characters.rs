@@ -12,7 +12,7 @@ use crate::{
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     wire::{
         AdapterItem, AddedPictures, CharacterDetail, CharacterDraft, CharacterSummary,
-        ExpressionItem, ImportOutcome, PictureItem, SceneItem, TurnItem,
+        ExportedCharacter, ExpressionItem, ImportOutcome, PictureItem, SceneItem, TurnItem,
     },
 };
 
@@ -347,6 +347,17 @@ impl Studio {
     /// When the folder holds none, or none called `only`.
     pub fn import_rolescape(&self, folder: &Path, only: Option<&str>) -> ApiResult<ImportOutcome> {
         Ok(rolescape::import(folder, only, self.library())?.into())
+    }
+
+    /// Writes a character in the layout of RoleScape-20 below `folder`; importing that again gives
+    /// the same character.
+    ///
+    /// # Errors
+    /// When the character does not exist, is in `folder` already, or cannot be written.
+    pub fn export_rolescape(&self, id: &str, folder: &Path) -> ApiResult<ExportedCharacter> {
+        let report = rolescape::export(&self.library().load(id)?, folder)?;
+        let path = report.folder.display().to_string();
+        Ok(ExportedCharacter { path, left_out: report.left_out })
     }
 
     /// Imports character cards: PNG or JSON files, or folders of them.

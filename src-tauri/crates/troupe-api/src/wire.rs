@@ -31,8 +31,8 @@ pub use gallery::{
     GalleryOrder, GalleryPage, PictureUse,
 };
 pub use import::{
-    ImportAction, ImportFindingItem, ImportNote, ImportNoticed, ImportOutcome, ImportRecords,
-    ImportedCharacter, ImportedFile,
+    ExportedCharacter, ImportAction, ImportFindingItem, ImportNote, ImportNoticed, ImportOutcome,
+    ImportRecords, ImportedCharacter, ImportedFile,
 };
 pub use material::{
     MaterialCheck, MaterialCount, MaterialFilter, MaterialItem, MaterialKind, MaterialOption,

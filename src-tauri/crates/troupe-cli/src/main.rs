@@ -53,6 +53,12 @@ enum Command {
         #[command(subcommand)]
         source: ImportSource,
     },
+    /// Write a character down for others: as one file, or in another layout.
+    #[command(after_help = "Example: troupe export file Marzipan Marzipan.troupe")]
+    Export {
+        #[command(subcommand)]
+        target: ExportTarget,
+    },
     /// List the characters.
     #[command(after_help = "Example: troupe list --json")]
     List,
@@ -131,12 +137,33 @@ enum ImportSource {
         #[arg(long)]
         character: Option<String>,
     },
-    /// Character cards as SillyTavern and others save them: PNG or JSON, V1 to V3.
-    #[command(after_help = "Example: troupe import card Pip.png ~/cards")]
+    /// Character cards as SillyTavern and others save them (PNG or JSON, V1 to V3), and files that
+    /// `export file` wrote.
+    #[command(after_help = "Example: troupe import card Pip.png Dot.troupe ~/cards")]
     Card {
-        /// Card files, or folders of them.
+        /// The files, or folders of cards.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ExportTarget {
+    /// One file with all that belongs to it and all it learned, for passing on.
+    #[command(after_help = "Example: troupe export file Marzipan Marzipan.troupe")]
+    File {
+        /// Name or id.
+        character: String,
+        /// The file; one that is there is replaced.
+        file: PathBuf,
+    },
+    /// The layout of the RoleScape-20 data set; importing it again gives the same character.
+    #[command(after_help = "Example: troupe export rolescape Bo ~/RoleScape-20-copy")]
+    Rolescape {
+        /// Name or id.
+        character: String,
+        /// Where `data` and `flow_grpo` are written; other characters there are left alone.
+        folder: PathBuf,
     },
 }
 
@@ -270,8 +297,19 @@ fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             output.result(&outcome, || outcome.report.clone());
         }
         Command::Import { source: ImportSource::Card { paths } } => {
-            let outcome = open()?.import_cards(&paths)?;
+            let outcome = open()?.import_character_files(&paths)?;
             output.result(&outcome, || outcome.report.clone());
+        }
+        Command::Export { target: ExportTarget::File { character, file } } => {
+            open()?.export_character(&character, &file)?;
+            output.result(&json!({ "path": file }), || file.display().to_string());
+        }
+        Command::Export { target: ExportTarget::Rolescape { character, folder } } => {
+            let written = open()?.export_rolescape(&character, &folder)?;
+            output.result(&written, || {
+                let left = written.left_out.iter().map(|what| format!("left out: {what}"));
+                std::iter::once(written.path.clone()).chain(left).collect::<Vec<_>>().join("\n")
+            });
         }
         Command::List => {
             let characters = open()?.list_characters()?;

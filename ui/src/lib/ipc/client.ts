@@ -16,6 +16,7 @@ import type { EvaluationDetail } from './bindings/EvaluationDetail';
 import type { EvaluationPlan } from './bindings/EvaluationPlan';
 import type { EvaluationSummary } from './bindings/EvaluationSummary';
 import type { ExportFormat } from './bindings/ExportFormat';
+import type { ExportedCharacter } from './bindings/ExportedCharacter';
 import type { ExportOutcome } from './bindings/ExportOutcome';
 import type { PromptItem } from './bindings/PromptItem';
 import type { PromptReport } from './bindings/PromptReport';
@@ -96,6 +97,8 @@ export const client = {
     call<CharacterDetail>('restore_picture', { id, pictureId }),
   saveScenes: (id: string, scenes: SceneItem[]) => call<CharacterDetail>('save_scenes', { id, scenes }),
   importRolescape: (folder: string) => call<ImportOutcome>('import_rolescape', { folder }),
+  /** Where it was written; null when no folder was chosen. */
+  exportRolescape: (id: string) => call<ExportedCharacter | null>('export_rolescape', { id }),
   importCards: (paths: string[]) => call<ImportOutcome>('import_cards', { paths }),
   checkCharacter: (id: string) => call<FindingItem[]>('check_character', { id }),
 

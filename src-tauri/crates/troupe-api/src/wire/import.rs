@@ -224,6 +224,17 @@ impl From<CharacterImport> for ImportedCharacter {
     }
 }
 
+/// A character that was written in another layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ExportedCharacter {
+    /// Folder of its training part.
+    pub path: String,
+    /// What has no place in that layout, in English.
+    pub left_out: Vec<String>,
+}
+
 /// Outcome of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "camelCase")]

@@ -32,26 +32,25 @@ pub struct ExportReport {
 ///
 /// # Errors
 /// When the character's folder exists there already (nothing is overwritten), a picture cannot be
-/// read, or the target cannot be written.
+/// read, or the target cannot be written; what was begun is removed then.
 pub fn export(character: &Character, target: &Path) -> Result<ExportReport> {
     let names = Names::of(character);
     let data = target.join("data/personalized_data");
     let grpo = target.join("flow_grpo/dataset/personalized_t2i").join(&names.grpo);
     let train = data.join("train").join(&names.folder);
     let test = data.join("test").join(&names.folder);
-    for path in [&train, &test, &grpo] {
-        if path.exists() {
-            return Err(Error::AlreadyExists { path: path.clone() });
-        }
+    let folders = [&train, &test, &grpo];
+    if let Some(path) = folders.into_iter().find(|path| path.exists()) {
+        return Err(Error::AlreadyExists { path: path.clone() });
     }
     let mut exporter = Exporter { character, names, number_from_id: HashMap::new() };
-    exporter.number_pictures();
-    exporter.write_split(Split::Train, &train)?;
-    if exporter.has_test() {
-        exporter.write_split(Split::Test, &test)?;
+    if let Err(error) = exporter.write_all(&train, &test, &grpo) {
+        for folder in folders {
+            // A half-written character would stand in the way of the next attempt.
+            drop(std::fs::remove_dir_all(folder));
+        }
+        return Err(error);
     }
-    exporter.write_train_only(&train)?;
-    exporter.write_stage_two(&grpo)?;
     Ok(ExportReport {
         folder: train,
         left_out: left_out(character),
@@ -96,6 +95,16 @@ impl<'a> Exporter<'a> {
     fn pictures(&self, split: Split) -> impl Iterator<Item = &'a Picture> + use<'a> {
         let character = self.character;
         character.pictures.iter().filter(move |picture| picture.split == split)
+    }
+
+    fn write_all(&mut self, train: &Path, test: &Path, grpo: &Path) -> Result<()> {
+        self.number_pictures();
+        self.write_split(Split::Train, train)?;
+        if self.has_test() {
+            self.write_split(Split::Test, test)?;
+        }
+        self.write_train_only(train)?;
+        self.write_stage_two(grpo)
     }
 
     /// Imported pictures keep their number; others follow behind.

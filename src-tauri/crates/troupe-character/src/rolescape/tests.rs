@@ -309,6 +309,20 @@ fn export_and_import_give_the_same_character() {
 }
 
 #[test]
+fn an_export_that_fails_leaves_nothing_behind() {
+    let (data, _home, library) = otter();
+    import(data.path(), None, &library).unwrap();
+    let pip = library.load("Pip").unwrap();
+    let lost = pip.picture_path(pip.pictures.last().unwrap());
+    let bytes = fs::read(&lost).unwrap();
+    fs::remove_file(&lost).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    export(&pip, out.path()).unwrap_err();
+    fs::write(&lost, bytes).unwrap();
+    export(&pip, out.path()).unwrap();
+}
+
+#[test]
 fn damage_is_reported_and_the_rest_arrives() {
     let (data, _home, library) = otter();
     let train = data.path().join("data/personalized_data/train/Harbor-Pip");
