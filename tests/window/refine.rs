@@ -40,7 +40,19 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     window.click(&by("refine-expert")).await;
     window.write(&by("refine-epochs"), "3000").await;
     window.find("[data-setting=rule]").await.select_by_value("sde").await.unwrap();
+
+    // What cannot be used stays to be seen, also when something else is changed.
+    let size = "[data-setting=imagesPerPrompt]";
+    let refusal = format!("{card} {}", by("error-message"));
+    window.write(size, "1").await;
     window.click("[data-setting=guard]").await;
+    window.find(&format!("{size}[aria-invalid=true]")).await;
+    window.find(&refusal).await;
+    window.until_value(size, "1").await;
+    window.shot("refine-refused").await;
+    window.click(&format!(".setting:has({size}) button")).await;
+    window.until_gone(&refusal).await;
+    window.until_value(size, "8").await;
     window.scroll_to(&by("refine-expert")).await;
     window.shot("refine-expert").await;
     window.click(&format!("{card} {}", by("setting-explain"))).await;
@@ -73,6 +85,7 @@ async fn a_taught_character_is_refined_and_its_curves_are_seen() {
     let shown = studio.run(&run.id).unwrap().refining.unwrap();
     let numbers = serde_json::to_value(&shown.numbers).unwrap();
     assert_eq!((&numbers["rule"], &numbers["guard"]), (&json!("sde"), &json!(true)));
+    assert_eq!(numbers["imagesPerPrompt"], 8);
     assert!(!shown.epochs.is_empty() && !shown.trials.is_empty());
     assert_eq!(studio.refine_prompts(&id).unwrap()[0].text, "Dot on a lighthouse");
     assert_eq!(studio.character(&id).unwrap().adapters[0].stage, "grpo");

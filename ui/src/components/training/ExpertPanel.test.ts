@@ -45,13 +45,23 @@ it('changes choices, switches and numbers, and brings a default back', () => {
 });
 
 it('explains every setting when asked, with its default and what it takes', () => {
-  expect(document.querySelectorAll('.setting p')).toHaveLength(0);
+  expect(document.querySelectorAll('.setting p.soft')).toHaveLength(0);
   document.querySelector<HTMLElement>(`[data-testid=${ids.settingExplain}]`)?.click();
   flushSync();
-  const explained = [...document.querySelectorAll('.setting p')].map((p) => p.textContent);
+  const explained = [...document.querySelectorAll('.setting p.soft')].map((p) => p.textContent);
   expect(explained).toHaveLength(groups.flatMap((g) => g.fields).length);
-  const text = (key: string) => field(key)?.closest('.setting')?.querySelector('p')?.textContent;
+  const text = (key: string) => field(key)?.closest('.setting')?.querySelector('p.soft')?.textContent;
   expect(text('epochs')).toContain('Default: 40, at least 1');
   expect(text('rule')).toContain('Default: CPS');
   expect(text('guard')).toContain('Default: off');
+});
+
+it('says at the field what it takes, when it holds something else', () => {
+  const missed = (key: string) => field(key)?.closest('.setting')?.querySelector('[role=alert]')?.textContent;
+  expect([missed('epochs'), field('epochs')?.getAttribute('aria-invalid')]).toEqual([undefined, 'false']);
+  void unmount(panel);
+  const settings = { ...defaults, epochs: 0 };
+  const props = { groups, settings, defaults, seed: 1, change, changeSeed: () => undefined };
+  panel = mount(ExpertPanel<RefineNumbers>, { target: document.body, props });
+  expect([missed('epochs'), field('epochs')?.getAttribute('aria-invalid')]).toEqual(['at least 1', 'true']);
 });

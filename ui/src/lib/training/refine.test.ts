@@ -7,7 +7,16 @@ import type { TrialItem } from '../ipc/bindings/TrialItem';
 import type { Client } from '../ipc/client';
 import { en } from '../messages/en';
 import { range, short, tableRows, tickText } from './curve';
-import { changedFields, hintOf, numberText, rangeOf, settingText, withSetting, type Field } from './settings';
+import {
+  changedFields,
+  hintOf,
+  numberText,
+  outOf,
+  rangeOf,
+  settingText,
+  withSetting,
+  type Field,
+} from './settings';
 import { PromptList } from './prompts.svelte';
 import {
   groups,
@@ -143,6 +152,9 @@ describe('the settings of refining', () => {
     expect(settingText(field('eps'), 1e-8, words)).toBe('1e-8');
     expect(rangeOf(field('imagesPerPrompt'))).toEqual(['settingFrom', { min: 2 }]);
     expect(rangeOf(field('simLow'))).toEqual(['settingBetween', { min: -1, max: 1 }]);
+    expect(outOf(field('ema'), 1.5)).toEqual(['settingBetween', { min: 0, max: 1 }]);
+    expect(outOf(field('beta'), -1)).toEqual(['settingFrom', { min: 0 }]);
+    expect([outOf(field('ema'), 1), outOf(field('rule'), 'sde')]).toEqual([null, null]);
     expect([rangeOf(field('ema')), rangeOf(field('beta')), rangeOf(field('rule'))]).toEqual([
       null,
       null,

@@ -82,13 +82,23 @@ export function settingText(field: Field, value: Setting, words: (key: Key) => s
   return choice ? words(choice.label) : value;
 }
 
-/** What a field takes, where it has ends to name: a message and its values. */
-export function rangeOf(field: Field): [Key, Record<string, number>] | null {
-  if (field.kind !== 'number') return null;
-  const { min = 0, max } = field;
-  // A share names its ends in its unit.
-  if (max !== undefined) return field.unit === 'share' ? null : ['settingBetween', { min, max }];
-  return min > 0 ? ['settingFrom', { min }] : null;
+type Range = [Key, Record<string, number>];
+
+function ends({ min = 0, max }: NumberField): Range {
+  return max === undefined ? ['settingFrom', { min }] : ['settingBetween', { min, max }];
+}
+
+/** What a field takes, where that is not plain: a message and its values. A share names its ends in its unit. */
+export function rangeOf(field: Field): Range | null {
+  if (field.kind !== 'number' || field.unit === 'share') return null;
+  return field.max === undefined && (field.min ?? 0) <= 0 ? null : ends(field);
+}
+
+/** What a field takes, when `value` lies outside. */
+export function outOf(field: Field, value: Setting): Range | null {
+  if (field.kind !== 'number' || typeof value !== 'number') return null;
+  const { min = 0, max = Infinity } = field;
+  return value < min || value > max ? ends(field) : null;
 }
 
 /** The message that explains a field. */
