@@ -117,13 +117,13 @@ impl Scorer {
             preprocessing: "the middle square at CLIP's size, by its mean and deviation".into(),
             reads_text: true,
         };
-        // Unlike pictures stay above 0.4 in this space. A guess: nothing was calibrated.
+        // A guess: nothing was calibrated.
         let bands = Bands { copy: 0.95, lost: 0.6 };
         Ok(Some(Self { encoder: Box::new(clip), info, bands }))
     }
 }
 
-/// The best features that there are: CLIP in one of `places`, else the base's scorer, else pixels.
+/// The best features that there are: CLIP in one of the folders, else the base's scorer, else pixels.
 ///
 /// # Errors
 /// When files are damaged.

@@ -33,7 +33,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
     error::{ModelError, ModelResult},
-    foreign::{Folder, Pixels},
+    foreign::{Folder, Pixels, tokens},
     image_ops::resize_bicubic,
     weights::Weights,
 };
@@ -268,14 +268,11 @@ impl Blip {
         let folder = Folder { dir, what: WHAT };
         let config: Config = folder.json("config.json")?;
         let (text, vision) = (&config.text_config, &config.vision_config);
-        let parts = [
+        folder.require_multiples(&[
             (text.hidden_size, text.num_attention_heads),
             (vision.hidden_size, vision.num_attention_heads),
             (vision.image_size, vision.patch_size),
-        ];
-        if parts.iter().any(|(whole, parts)| *parts == 0 || whole % parts != 0) {
-            return Err(folder.malformed("sizes in config.json do not divide each other"));
-        }
+        ])?;
         let tokenizer = folder.tokenizer()?;
         let weights = weights(&folder)?;
         let vb = weights.builder(DType::F32, &Device::Cpu);
@@ -347,10 +344,7 @@ impl Blip {
 
     /// States (1, t, h) of a question with the picture in sight.
     fn read(&self, picture: &Tensor, question: &str) -> ModelResult<Tensor> {
-        let encoding = self.tokenizer.encode(question, true);
-        let encoding = encoding
-            .map_err(|e| ModelError::Request(format!("the question cannot be tokenised: {e}")))?;
-        let ids = encoding.get_ids();
+        let ids = tokens(&self.tokenizer, question)?;
         let ids = &ids[..ids.len().min(self.max_tokens)];
         Ok(self.question.forward(ids, picture)?.unsqueeze(0)?)
     }

@@ -24,7 +24,7 @@ use tokenizers::Tokenizer;
 
 use crate::{
     error::{ModelError, ModelResult},
-    foreign::{Folder, Pixels},
+    foreign::{Folder, Pixels, tokens},
     image_ops::fit_square,
     scorer::Embedder,
     weights::Weights,
@@ -165,14 +165,11 @@ impl Clip {
                  openai/clip-vit-large-patch14"
             )));
         }
-        let heads = [
+        folder.require_multiples(&[
             (text.hidden_size, text.num_attention_heads),
             (vision.hidden_size, vision.num_attention_heads),
             (vision.image_size, vision.patch_size),
-        ];
-        if heads.iter().any(|(whole, parts)| *parts == 0 || whole % parts != 0) {
-            return Err(folder.malformed("sizes in config.json do not divide each other"));
-        }
+        ])?;
         let tokenizer = folder.tokenizer()?;
         let end = folder.token(&tokenizer, END)?;
         let weights = Arc::new(Weights::new().file(&folder.file("model.safetensors"))?);
@@ -198,11 +195,7 @@ impl Clip {
     }
 
     fn tokens(&self, text: &str) -> ModelResult<Vec<u32>> {
-        let encoding = self.tokenizer.encode(text, true);
-        let mut ids = encoding
-            .map_err(|e| ModelError::Request(format!("the text cannot be tokenised: {e}")))?
-            .get_ids()
-            .to_vec();
+        let mut ids = tokens(&self.tokenizer, text)?;
         if ids.last() != Some(&self.end) {
             ids.push(self.end);
         }

@@ -65,6 +65,14 @@ impl Folder<'_> {
         Ok(tokenizer)
     }
 
+    /// Refuses sizes of which the first is no multiple of the second.
+    pub(crate) fn require_multiples(&self, sizes: &[(usize, usize)]) -> ModelResult<()> {
+        if sizes.iter().any(|(whole, part)| *part == 0 || whole % part != 0) {
+            return Err(self.malformed("sizes in config.json do not divide each other"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn token(&self, tokenizer: &Tokenizer, token: &str) -> ModelResult<u32> {
         let id = tokenizer.token_to_id(token);
         id.ok_or_else(|| self.malformed(&format!("tokenizer.json has no token `{token}`")))
@@ -79,6 +87,14 @@ impl Folder<'_> {
     pub(crate) fn hash(&self) -> ModelResult<String> {
         hash_files(&FILES.map(|name| self.file(name)))
     }
+}
+
+/// Tokens of a text, with those that begin and end it.
+pub(crate) fn tokens(tokenizer: &Tokenizer, text: &str) -> ModelResult<Vec<u32>> {
+    let encoding = tokenizer.encode(text, true);
+    let encoding =
+        encoding.map_err(|e| ModelError::Request(format!("the text cannot be tokenised: {e}")))?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 /// The first folder `name` in one of `places` that holds all the files of such a network.
@@ -129,11 +145,11 @@ pub fn cost(dir: &Path) -> ModelResult<Cost> {
     let folder = Folder { dir, what: "a judge's folder" };
     let Config { vision_config: tower } = folder.json("config.json")?;
     let weights = crate::weights::Weights::new().file(&folder.file("model.safetensors"))?;
-    let numbers = weights.shapes().values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
+    let shapes = weights.shapes();
+    let numbers: usize = shapes.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     let (width, patches) =
         (tower.hidden_size, (tower.image_size / tower.patch_size.max(1.)).powi(2));
     let layer = width * (4. * width + 2. * tower.intermediate_size);
-    let numbers: usize = numbers;
     Ok(Cost {
         bytes: 4. * numbers as f64,
         per_picture: 2. * layer * tower.num_hidden_layers * (patches + 1.),

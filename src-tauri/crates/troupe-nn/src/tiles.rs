@@ -6,8 +6,8 @@
 //! what is left, and sums `a b` as `a_hi b_hi + a_lo b_hi + a_hi b_lo`; what that leaves out, and the
 //! rounding of the second parts, is below 2⁻¹⁶ of a term. Infinite values become NaN then. On AMD's
 //! processors vectors are twice as fast as those of f32, so three products of bf16 are slower than one of
-//! f32: there, only [`Products::Bf16`] is chosen. Intel's take four times as long for such a vector and
-//! gain nothing by it: without the matrix unit, products stay exact there.
+//! f32: there, only [`Products::Bf16`] is chosen. On Intel's, without the matrix unit, teaching was slower
+//! with them than with f32: products stay exact there.
 //!
 //! Both sides are packed into tiles of 1 KiB first. A tile of the left side is 16 rows of 32 values;
 //! one of the right side is 16 pairs of rows of 16 columns, the two values of a pair side by side. A

@@ -181,6 +181,9 @@ pub(crate) fn head_cross_entropy(xs: &Tensor, weight: &Tensor, labels: &[u32]) -
     if labels.len() != t || i != width || labels.iter().any(|l| *l as usize >= v) {
         bail!("cross_entropy: {} labels for ({t}, {i}) under ({v}, {width})", labels.len())
     }
+    if t == 0 {
+        return xs.sum(1); // no tokens, no losses
+    }
     let (weight, labels) = (weight.contiguous()?, labels.to_vec());
     xs.contiguous()?.apply_op1(HeadCrossEntropy { weight, labels, log_sums: OnceLock::new() })
 }
@@ -227,6 +230,7 @@ mod tests {
             )?;
         }
         assert!(head_cross_entropy(&x, &weight, &[words as u32; 5]).is_err());
+        assert_eq!(head_cross_entropy(&x.narrow(0, 0, 0)?, &weight, &[])?.dims(), [0]);
         Ok(())
     }
 

@@ -150,7 +150,6 @@ impl<'a> Places<'a> {
         self.judges_dir.into_iter().chain([self.model_dir])
     }
 
-    /// Folder of CLIP, where alignment is judged by it or it is the best there is.
     fn clip(self) -> Option<PathBuf> {
         foreign::find(foreign::CLIP, self.folders())
     }
@@ -253,7 +252,11 @@ impl Choice {
 /// # Errors
 /// When a folder is unusable, or the profile insists on a judge that is not there.
 pub fn stand_ins(places: Places, profile: &GrpoProfile) -> TrainResult<Vec<Remark>> {
-    let (choice, reward) = (Choice::new(places, profile)?, &profile.reward);
+    Ok(remarks(&Choice::new(places, profile)?, places, profile))
+}
+
+fn remarks(choice: &Choice, places: Places, profile: &GrpoProfile) -> Vec<Remark> {
+    let reward = &profile.reward;
     let mut notes = Vec::new();
     if choice.clip.is_some() {
         notes.push(Remark::new("alignment-by-clip", "Alignment is judged by CLIP."));
@@ -297,7 +300,7 @@ pub fn stand_ins(places: Places, profile: &GrpoProfile) -> TrainResult<Vec<Remar
             "Answers count by exact match, as the reference counts them.",
         ));
     }
-    Ok(notes)
+    notes
 }
 
 /// What the judges of others cost.
@@ -326,8 +329,8 @@ impl Judges {
         character: &Character,
         profile: &GrpoProfile,
     ) -> TrainResult<Self> {
-        let notes = stand_ins(places, profile)?;
         let choice = Choice::new(places, profile)?;
+        let notes = remarks(&choice, places, profile);
         let clip = choice.clip.as_ref().or(choice.likeness.as_ref());
         let clip: Option<Rc<dyn Embedder>> = match clip {
             Some(folder) => Some(Rc::new(Clip::load(folder)?)),
