@@ -5,7 +5,7 @@ use troupe_api::{
     wire::{DeletedKind, DeletedRef, SendMessage, StartEvaluation, StartTraining},
     work,
 };
-use troupe_tests::{Scratch, reply, say, wait_for};
+use troupe_tests::{Scratch, copy, reply, say, wait_for};
 use troupe_train::events::{Control, TrainEvent};
 
 fn request(id: &str, num_steps: u32) -> StartTraining {
@@ -146,7 +146,12 @@ fn all_that_was_deleted_is_in_one_list_and_goes_when_that_is_emptied() {
     assert_eq!((taught.owner.as_deref(), taught.stage.as_deref()), (Some("Dot"), Some("sft")));
     assert!(taught.size_bytes.unwrap() > 1000.);
 
+    let found = || studio.search_chats("hello", None).unwrap().len();
+    say(&studio, &chat, "Hello?");
+    assert_eq!(found(), 1);
     let character = studio.delete_character(&id).unwrap();
+    assert_eq!(found(), 0, "it comes back with the character");
+    assert_eq!(studio.search_chats("hello", Some(&chat)).unwrap().len(), 1);
     let items = studio.deleted().unwrap().items;
     assert_eq!((items[0].id.as_str(), items[0].title.as_str()), (character.as_str(), "Dot"));
     assert_eq!(items.len(), 5);
@@ -164,8 +169,36 @@ fn all_that_was_deleted_is_in_one_list_and_goes_when_that_is_emptied() {
     assert!(studio.restore_character(&character).is_err());
     assert_eq!(cause(studio.restore_run(&run)), Some(ErrorCause::NoSuchEntry));
     assert!(studio.restore_message(&question).is_err() && studio.chat(&other).is_err());
-    assert!(studio.chat(&chat).is_ok(), "it was not deleted");
+    assert!(studio.chat(&chat).is_err(), "nobody is there to talk with");
     studio.discard(&refs).unwrap().join().unwrap(); // a list that is no longer true
+}
+
+#[test]
+fn chats_stay_for_a_character_that_is_still_there() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let chat = studio.create_chat(&id).unwrap().chat.id;
+    say(&studio, &chat, "Hello?");
+    let discard = |trash_id: &str| {
+        let item = DeletedRef { kind: DeletedKind::Character, id: trash_id.into() };
+        studio.discard(&[item]).unwrap().join().unwrap();
+    };
+    let copy_by_hand = |name: &str| {
+        let root = scratch.home().join("characters");
+        let folder = std::fs::read_dir(&root).unwrap().next().unwrap().unwrap().path();
+        copy(&folder, &root.join(name));
+    };
+    copy_by_hand("another");
+    discard(&studio.delete_character(&id).unwrap());
+    assert_eq!(studio.search_chats("hello", None).unwrap().len(), 1);
+    copy_by_hand("third");
+    let second = studio.delete_character(&id).unwrap();
+    let third = studio.delete_character(&id).unwrap();
+    discard(&second);
+    assert!(studio.chat(&chat).is_ok(), "the other may be restored");
+    discard(&third);
+    assert!(studio.chat(&chat).is_err());
 }
 
 /// A small picture of one colour.

@@ -24,7 +24,7 @@ mod versions;
 
 use driver::{Window, by};
 use troupe_api::{wire::StartTraining, work};
-use troupe_tests::Scratch;
+use troupe_tests::{Scratch, copy};
 use troupe_train::events::Control;
 
 /// The bundled base: what a person gets who has just installed the program.
@@ -225,17 +225,4 @@ async fn what_the_window_remembers_stays_with_its_data_folder() {
     let window = Window::open(&first, &first.model_dir()).await;
     window.find(&by("teach-start")).await;
     window.close().await;
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }

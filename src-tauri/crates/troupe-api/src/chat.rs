@@ -6,7 +6,7 @@ use image::RgbImage;
 use troupe_model::runtime::{
     DrawEvent, DrawRequest, Drawing, FlowSampling, ReplyRequest, TextSampling, Thinking,
 };
-use troupe_store::{Message, MessageState, NewMessage, Role, Store};
+use troupe_store::{Message, MessageState, NewMessage, Role, Store, Within};
 
 use crate::{
     Studio,
@@ -142,12 +142,22 @@ pub(crate) fn random_seed() -> u32 {
 }
 
 impl Studio {
-    /// Chats with a character, or all, newest first.
+    /// Chats with a character, or all with those that are not deleted, newest first.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database or the library cannot be read.
     pub fn list_chats(&self, character_id: Option<&str>) -> ApiResult<Vec<ChatSummary>> {
-        Ok(self.store().chats(character_id)?.into_iter().map(summary).collect())
+        let chats = self.store().chats(character_id)?.into_iter().map(summary);
+        if character_id.is_some() {
+            return Ok(chats.collect());
+        }
+        let living = self.living()?;
+        Ok(chats.filter(|chat| living.contains(&chat.character_id)).collect())
+    }
+
+    /// Ids of the characters that are not deleted.
+    fn living(&self) -> ApiResult<Vec<String>> {
+        Ok(self.library().list()?.into_iter().map(|entry| entry.id).collect())
     }
 
     /// Starts a chat. A greeting, if the character has one, is its first message; its other greetings
@@ -454,14 +464,16 @@ impl Studio {
         self.message_by_id(message_id)
     }
 
-    /// Finds words in chats.
+    /// Finds words in a chat, or in all chats with characters that are not deleted.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database or the library cannot be read.
     pub fn search_chats(&self, words: &str, chat_id: Option<&str>) -> ApiResult<Vec<SearchResult>> {
+        let characters = if chat_id.is_some() { Vec::new() } else { self.living()? };
+        let within = chat_id.map_or(Within::Characters(&characters), Within::Chat);
         let store = self.store();
         let mut results = Vec::new();
-        for hit in store.search(words, chat_id, 50)? {
+        for hit in store.search(words, within, 50)? {
             let chat = store.chat(&hit.message.chat_id)?;
             results.push(SearchResult {
                 chat_id: chat.id,

@@ -11,6 +11,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use troupe_character::Trashed;
 use troupe_jobs::RunFolder;
 use troupe_store::{Deleted, Discard, Message, Orphans};
 
@@ -88,7 +89,7 @@ impl Studio {
 
     fn deleted_characters(&self) -> ApiResult<Vec<DeletedItem>> {
         let all = self.library().trashed()?.into_iter();
-        let entry = |trashed: troupe_character::Trashed| {
+        let entry = |trashed: Trashed| {
             let holder = self.trash("characters").join(&trashed.trash_id);
             Some(DeletedItem { title: trashed.name, ..held(DeletedKind::Character, &holder)? })
         };
@@ -180,8 +181,8 @@ impl Studio {
         Ok(DeletedItems { items, kept_days: KEPT_DAYS })
     }
 
-    /// Discards for good what was deleted; what was restored since, or is gone, is left alone. Space
-    /// on disk is freed afterwards, by the thread that is returned.
+    /// Discards for good what was deleted; what was restored since, or is gone, is left alone. With a
+    /// character go the chats with it; pictures that it drew stay in the gallery. Space on disk is freed afterwards, by the thread that is returned.
     ///
     /// # Errors
     /// When the database cannot be written, or a folder cannot be moved.
@@ -189,7 +190,9 @@ impl Studio {
         let of = |kind: DeletedKind| {
             items.iter().filter(move |item| item.kind == kind).map(|item| item.id.clone())
         };
+        let characters = self.leaving(items)?;
         let orphans = self.store().discard(&Discard {
+            characters,
             chats: of(DeletedKind::Chat).collect(),
             messages: of(DeletedKind::Message).collect(),
             pictures: of(DeletedKind::Picture).collect(),
@@ -210,6 +213,23 @@ impl Studio {
         }
         let studio = self.clone();
         Ok(std::thread::spawn(move || studio.free(&orphans)))
+    }
+
+    /// Ids of the characters of which nothing is left, in the library or the trash, without `items`.
+    fn leaving(&self, items: &[DeletedRef]) -> ApiResult<Vec<String>> {
+        let is_item = |trashed: &Trashed| {
+            items.iter().any(|i| i.kind == DeletedKind::Character && i.id == trashed.trash_id)
+        };
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            self.library().trashed()?.into_iter().partition(is_item);
+        if leaving.is_empty() {
+            return Ok(Vec::new());
+        }
+        let living = self.library().list()?;
+        let stays = |id: &String| {
+            living.iter().any(|entry| entry.id == *id) || staying.iter().any(|t| t.id == *id)
+        };
+        Ok(leaving.into_iter().map(|trashed| trashed.id).filter(|id| !stays(id)).collect())
     }
 
     /// Moves a folder of the trash to where it can no longer be brought back from.

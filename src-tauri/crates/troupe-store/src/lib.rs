@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use chats::Chat;
-pub use messages::{Message, MessageState, NewMessage, Role, SearchHit};
+pub use messages::{Message, MessageState, NewMessage, Role, SearchHit, Within};
 pub use pictures::{NewPicture, Picture, PictureFilter, PictureKind, PictureOrder};
 pub use sent::Sent;
 pub use trash::{Deleted, Discard, Orphans};
@@ -181,7 +181,12 @@ mod tests {
         store.select(&alternatives[0])?;
         let thread = store.thread(&chat)?;
         assert_eq!((thread[1].text.as_str(), thread[1].state), ("Wo", MessageState::Stopped));
-        assert_eq!(store.search("woof", None, 10)?.len(), 1);
+        assert_eq!(store.search("woof", Within::Chat(&chat), 10)?.len(), 1);
+        for (character, num) in [("bo", 1), ("dot", 0)] {
+            let characters = [character.to_owned()];
+            let found = store.search("woof", Within::Characters(&characters), 10)?;
+            assert_eq!(found.len(), num, "{character}");
+        }
         std::fs::remove_file(&path).ok();
         Ok(())
     }
@@ -225,10 +230,10 @@ mod tests {
         assert_eq!(texts()?, ["root", "other"]);
         assert_eq!(store.alternatives(&store.message(&other)?)?, [other.as_str()]);
         assert_eq!(store.tree(&chat)?.len(), 2);
-        assert!(store.search("last", None, 9)?.is_empty());
+        assert!(store.search("last", Within::Chat(&chat), 9)?.is_empty());
         store.restore_message(&gone)?;
         assert_eq!(texts()?, ["root", "gone", "last"]);
-        assert_eq!(store.search("last", None, 9)?[0].message.id, last);
+        assert_eq!(store.search("last", Within::Chat(&chat), 9)?[0].message.id, last);
         store.delete_message(&root)?;
         assert!(texts()?.is_empty() && store.chat(&chat)?.active_leaf.is_none());
         std::fs::remove_file(&path).ok();
@@ -299,14 +304,17 @@ mod tests {
         let text = "今天早上我在灯塔旁边看见了一只很大的白色海鸟在飞";
         store.add_message(&NewMessage::user(&chat, None, text))?;
         store.add_message(&NewMessage::user(&chat, None, "灯塔 lighthouse"))?;
-        let snippets = |words: &str, chat: Option<&str>| -> Result<Vec<String>> {
-            Ok(store.search(words, chat, 9)?.into_iter().map(|hit| hit.snippet).collect())
+        let snippets = |words: &str, within: Within| -> Result<Vec<String>> {
+            Ok(store.search(words, within, 9)?.into_iter().map(|hit| hit.snippet).collect())
         };
-        assert_eq!(snippets("海鸟", None)?, ["…旁边看见了一只很大的白色[海鸟]在飞"]);
-        assert_eq!(snippets("灯塔 海鸟", Some(&chat))?.len(), 1);
-        assert_eq!(snippets("灯塔", None)?.len(), 2);
-        assert!(snippets("灯塔", Some("other"))?.is_empty());
-        assert!(snippets("沙漠", None)?.is_empty());
+        let characters = ["dot".to_owned(), "bo".to_owned()];
+        let all = Within::Characters(&characters);
+        assert_eq!(snippets("海鸟", all)?, ["…旁边看见了一只很大的白色[海鸟]在飞"]);
+        assert_eq!(snippets("灯塔 海鸟", Within::Chat(&chat))?.len(), 1);
+        assert_eq!(snippets("灯塔", all)?.len(), 2);
+        assert!(snippets("灯塔", Within::Characters(&characters[..1]))?.is_empty());
+        assert!(snippets("灯塔", Within::Chat("other"))?.is_empty());
+        assert!(snippets("沙漠", all)?.is_empty());
         std::fs::remove_file(&path).ok();
         Ok(())
     }
@@ -334,7 +342,7 @@ mod tests {
         let (told, num_left_out) = store.thread_end("c", 1)?;
         assert_eq!((told[0].id.as_str(), &told[1].id, num_left_out), ("m", &later, 0));
         assert_eq!(store.chat("c")?.settings, "{}");
-        assert_eq!(store.search("kept", None, 9)?.len(), 1);
+        assert_eq!(store.search("kept", Within::Chat("c"), 9)?.len(), 1);
         assert!(path.with_extension("v1.backup.db").exists(), "no copy was kept");
         std::fs::remove_file(path.with_extension("v1.backup.db")).ok();
         std::fs::remove_file(&path).ok();

@@ -501,16 +501,11 @@ impl Store {
         Ok(())
     }
 
-    /// Messages that contain all `words`, best first; in one chat or all that are not deleted.
+    /// Messages that contain all `words`, best first.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn search(
-        &self,
-        words: &str,
-        chat_id: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<SearchHit>> {
+    pub fn search(&self, words: &str, within: Within, limit: usize) -> Result<Vec<SearchHit>> {
         let terms: Vec<String> = words
             .split_whitespace()
             .map(|word| format!("\"{}\"*", word.replace('"', "\"\"")))
@@ -519,17 +514,18 @@ impl Store {
             return Ok(Vec::new());
         }
         if words.chars().any(is_unspaced) {
-            return self.search_letters(words, chat_id, limit);
+            return self.search_letters(words, within, limit);
         }
-        let mut statement = self.connection.prepare_cached(
+        let sql = format!(
             "SELECT m.*, snippet(message_words, 0, '[', ']', '…', 12) AS snippet
              FROM message_words JOIN messages m ON m.rowid = message_words.rowid
              JOIN chats c ON c.id = m.chat_id
-             WHERE message_words MATCH ?1 AND c.deleted_ms IS NULL AND m.deleted_ms IS NULL
-                 AND (?2 IS NULL OR m.chat_id = ?2)
-             ORDER BY rank LIMIT ?3",
-        )?;
-        let rows = statement.query_map((terms.join(" "), chat_id, limit as i64), |row| {
+             WHERE message_words MATCH ? AND {WITHIN} ORDER BY rank LIMIT ?"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let (chat, characters) = within.values();
+        let values = (terms.join(" "), chat, characters, limit as i64);
+        let rows = statement.query_map(values, |row| {
             Ok(SearchHit { message: read(row)?, snippet: row.get("snippet")? })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -537,26 +533,17 @@ impl Store {
 
     /// [`Self::search`] for scripts without spaces, whose words the index cannot tell apart: every
     /// stretch of `words` must occur as it is. Newest first.
-    fn search_letters(
-        &self,
-        words: &str,
-        chat_id: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<SearchHit>> {
+    fn search_letters(&self, words: &str, within: Within, limit: usize) -> Result<Vec<SearchHit>> {
         let stretches: Vec<&str> = words.split_whitespace().collect();
         let condition = vec!["instr(lower(m.text), lower(?)) > 0"; stretches.len()].join(" AND ");
         let sql = format!(
             "SELECT m.* FROM messages m JOIN chats c ON c.id = m.chat_id
-             WHERE {condition} AND c.deleted_ms IS NULL AND m.deleted_ms IS NULL
-                 AND (?{chat} IS NULL OR m.chat_id = ?{chat})
-             ORDER BY m.created_ms DESC LIMIT ?{limit}",
-            chat = stretches.len() + 1,
-            limit = stretches.len() + 2,
+             WHERE {condition} AND {WITHIN} ORDER BY m.created_ms DESC LIMIT ?"
         );
         let mut values: Vec<rusqlite::types::Value> =
             stretches.iter().map(|text| (*text).to_owned().into()).collect();
-        values.push(chat_id.map(str::to_owned).into());
-        values.push((limit as i64).into());
+        let (chat, characters) = within.values();
+        values.extend([chat.map(str::to_owned).into(), characters.into(), (limit as i64).into()]);
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
             let message = read(row)?;
@@ -566,6 +553,29 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }
+
+/// Where words are looked for: in what is not deleted of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within<'a> {
+    /// One chat.
+    Chat(&'a str),
+    /// All chats with these characters, by id.
+    Characters(&'a [String]),
+}
+
+impl Within<'_> {
+    /// What [`WITHIN`] takes.
+    fn values(&self) -> (Option<&str>, Option<String>) {
+        match self {
+            Self::Chat(id) => (Some(id), None),
+            Self::Characters(ids) => (None, Some(serde_json::json!(ids).to_string())),
+        }
+    }
+}
+
+/// Whether chat `c` and message `m` are there and [`Within`] what was asked for.
+const WITHIN: &str = "c.deleted_ms IS NULL AND m.deleted_ms IS NULL
+     AND ifnull(c.id = ?, c.character_id IN (SELECT value FROM json_each(?)))";
 
 /// Letters of scripts that put no spaces between words: Han, kana, Hangul's neighbours, Thai.
 fn is_unspaced(c: char) -> bool {

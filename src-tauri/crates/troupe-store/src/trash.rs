@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, Row};
 
-use crate::{Chat, Message, Picture, Result, Store, chats, messages, pictures};
+use crate::{Chat, Message, Picture, Result, Store, chats, messages, now_ms, pictures};
 
 /// Something that was deleted and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,12 @@ pub struct Deleted<T> {
     pub num_messages: usize,
 }
 
-/// What is to be discarded, by id. What is not deleted, or not there, is left alone.
+/// What is to be discarded, by id. Of chats, messages and pictures, what is not deleted or not there is
+/// left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discard {
+    /// Characters: all chats with them, whether these are deleted or not.
+    pub characters: Vec<String>,
     /// Chats, with their messages.
     pub chats: Vec<String>,
     /// Messages, with all that followed them.
@@ -50,6 +53,10 @@ fn deleted<T>(row: &Row, what: T) -> rusqlite::Result<Deleted<T>> {
 fn texts(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
+
+/// Deletes all chats with a character.
+const WITH_CHARACTER: &str = "UPDATE chats SET deleted_ms = ifnull(deleted_ms, ?2)
+     WHERE character_id = ?1 RETURNING id";
 
 /// Rows of a chat's messages that are to go.
 const CHAT: &str = "INSERT OR IGNORE INTO gone
@@ -135,7 +142,13 @@ impl Store {
             "CREATE TEMP TABLE IF NOT EXISTS gone (id TEXT PRIMARY KEY, attachment TEXT);
              DELETE FROM gone;",
         )?;
-        for (ids, sql) in [(&what.chats, CHAT), (&what.messages, BRANCH)] {
+        let mut chats = what.chats.clone();
+        for id in &what.characters {
+            let mut statement = transaction.prepare_cached(WITH_CHARACTER)?;
+            let of_it = statement.query_map((id, now_ms()), |row| row.get(0))?;
+            chats.extend(of_it.collect::<rusqlite::Result<Vec<String>>>()?);
+        }
+        for (ids, sql) in [(&chats, CHAT), (&what.messages, BRANCH)] {
             for id in ids {
                 transaction.execute(sql, [id])?;
             }
@@ -144,7 +157,7 @@ impl Store {
             "DELETE FROM sent WHERE message_id IN (SELECT id FROM gone);
              DELETE FROM messages WHERE id IN (SELECT id FROM gone);",
         )?;
-        for id in &what.chats {
+        for id in &chats {
             let sql = "DELETE FROM chats WHERE id = ?1 AND deleted_ms IS NOT NULL";
             transaction.execute(sql, [id])?;
         }
@@ -175,7 +188,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NewMessage, NewPicture, Sent};
+    use crate::{NewMessage, NewPicture, Sent, Within};
 
     fn store(name: &str) -> (Store, std::path::PathBuf) {
         let file = format!("troupe-store-{}-trash-{name}.db", std::process::id());
@@ -247,7 +260,7 @@ mod tests {
         let all = Discard {
             chats: vec![other.clone(), "nope".into()],
             messages: vec![gone.clone()],
-            pictures: Vec::new(),
+            ..Discard::default()
         };
         assert_eq!(store.discard(&all)?, Orphans::default());
         assert_eq!(store.tree(&chat)?.len(), 4);
@@ -257,13 +270,22 @@ mod tests {
         assert_eq!(orphans.attachments, ["gone.png"], "a message still shows the other");
         assert!(store.message(&shared.id).is_err() && store.sent(&shared.id)?.is_empty());
         assert_eq!(store.tree(&chat)?.len(), 2);
-        assert_eq!(store.search("look", None, 9)?.len(), 1);
+        assert_eq!(store.search("look", Within::Chat(&chat), 9)?.len(), 1);
         assert!(store.restore_message(&gone).is_err());
 
         store.delete_chat(&chat)?;
         let all = Discard { chats: vec![chat.clone(), other.clone()], ..Discard::default() };
         assert_eq!(store.discard(&all)?.attachments, ["both.png"]);
         assert!(store.chat(&chat).is_err() && store.message(&root).is_err());
+        assert_eq!(store.thread(&other)?[0].text, "stays");
+
+        // With a character go its chats, of whatever state; those with others stay.
+        let (dot, dots) = (store.create_chat("dot", "c")?.id, store.create_chat("dot", "d")?.id);
+        say(&store, &dot, None, "goes")?;
+        store.delete_chat(&dots)?;
+        let with_dot = Discard { characters: vec!["dot".into()], ..Discard::default() };
+        store.discard(&with_dot)?;
+        assert!(store.chat(&dot).is_err() && store.chat(&dots).is_err());
         assert_eq!(store.thread(&other)?[0].text, "stays");
         std::fs::remove_file(path).ok();
         Ok(())

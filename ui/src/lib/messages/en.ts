@@ -474,6 +474,8 @@ export const en = {
   deletedDiscardOne: 'Delete “{title}” for good?',
   deletedDiscardMany: 'Delete {count} {count:thing|things} for good?',
   deletedDiscardText: 'This cannot be undone.',
+  deletedDiscardCharacter:
+    'The chats with a character go along with it. Pictures that it drew stay in the gallery. This cannot be undone.',
   deletedDiscarded: '{count} {count:thing|things} deleted for good',
   deletedEmpty: 'Delete all for good…',
   deletedMore: 'Show more ({count})',

@@ -465,6 +465,7 @@ export const zhHans: Catalogue = {
   deletedDiscardOne: '要彻底删除“{title}”吗？',
   deletedDiscardMany: '要彻底删除 {count} 项内容吗？',
   deletedDiscardText: '此操作无法撤销。',
+  deletedDiscardCharacter: '与角色的聊天会一并删除；它画的图片仍留在图库中。此操作无法撤销。',
   deletedDiscarded: '已彻底删除 {count} 项内容',
   deletedEmpty: '全部彻底删除…',
   deletedMore: '显示更多（{count}）',

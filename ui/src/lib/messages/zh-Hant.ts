@@ -465,6 +465,7 @@ export const zhHant: Catalogue = {
   deletedDiscardOne: '要徹底刪除「{title}」嗎？',
   deletedDiscardMany: '要徹底刪除 {count} 項內容嗎？',
   deletedDiscardText: '此操作無法復原。',
+  deletedDiscardCharacter: '與角色的聊天會一併刪除；它畫的圖片仍留在圖庫中。此操作無法復原。',
   deletedDiscarded: '已徹底刪除 {count} 項內容',
   deletedEmpty: '全部徹底刪除…',
   deletedMore: '顯示更多（{count}）',
