@@ -3,6 +3,8 @@
 
 mod commands;
 mod dialogs;
+#[cfg(target_os = "linux")]
+mod linux;
 mod outgoing;
 mod pictures;
 
@@ -58,7 +60,7 @@ fn run() -> Result<()> {
         .invoke_handler(commands::handler())
         .setup(move |app| {
             #[cfg(target_os = "linux")]
-            keep_caret();
+            linux::keep_caret();
             Ok(open_window(app, memory)?)
         })
         .run(tauri::generate_context!())
@@ -69,22 +71,13 @@ fn run() -> Result<()> {
 fn open_window(app: &tauri::App, memory: PathBuf) -> Result<()> {
     std::fs::create_dir_all(&memory).context("creating the window's folder")?;
     let config = app.config().app.windows.first().context("there is no window to open")?;
-    tauri::WebviewWindowBuilder::from_config(app.handle(), config)
+    let window = tauri::WebviewWindowBuilder::from_config(app.handle(), config)
         .and_then(|window| window.data_directory(memory).build())
         .context("opening the window")?;
+    #[cfg(target_os = "linux")]
+    linux::paint_without_gpu(&window);
+    drop(window); // it stays open
     Ok(())
-}
-
-/// Lets the caret stand instead of blinking: each blink draws the whole window anew, which without a
-/// GPU takes 7 % of a core for as long as a field has the focus. WebKit does not rest while GTK's
-/// switch for blinking is off, so the time between two blinks becomes a day.
-#[cfg(target_os = "linux")]
-fn keep_caret() {
-    use gtk::prelude::GtkSettingsExt as _;
-    const DAY_MS: i32 = 24 * 60 * 60 * 1000;
-    if let Some(settings) = gtk::Settings::default() {
-        settings.set_gtk_cursor_blink_time(DAY_MS);
-    }
 }
 
 /// Says in words what GTK would only panic about.

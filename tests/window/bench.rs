@@ -206,8 +206,10 @@ async fn the_window_is_quick_and_quiet() {
         large_gallery(&store, &scratch, &id);
         long_chat(&store, &id)
     };
-    Window::open(&scratch, &bundled_model()).await.close().await; // warms the disk
-    let window = Window::open(&scratch, &bundled_model()).await;
+    let base = bundled_model();
+    let open = || Window::open_with(&scratch, &base, &[]);
+    open().await.close().await; // warms the disk
+    let window = open().await;
     let pid = process(&scratch);
     let mut reached = vec![told("usable after start", start_ms(&window, pid).await, 1500., "ms")];
 

@@ -35,6 +35,10 @@ impl Drop for Driver {
     }
 }
 
+/// Lets WebKit compose layers even without a GPU: without layers it never answers a request for a
+/// screenshot.
+const COMPOSED: (&str, &str) = ("WEBKIT_DISABLE_COMPOSITING_MODE", "0");
+
 /// An open window.
 pub(crate) struct Window {
     client: Client,
@@ -62,20 +66,29 @@ fn is_stale(error: &CmdError) -> bool {
 impl Window {
     /// Opens the application on a scratch data folder.
     pub(crate) async fn open(scratch: &Scratch, model_dir: &Path) -> Self {
-        Self::open_answering(scratch, model_dir, "").await
+        Self::open_with(scratch, model_dir, &[COMPOSED]).await
     }
 
     /// Opens the application with an answer for its file dialogs: paths, one a line.
     pub(crate) async fn open_answering(scratch: &Scratch, model_dir: &Path, answer: &str) -> Self {
+        let answer = ("TROUPE_TEST_DIALOG", answer);
+        Self::open_with(scratch, model_dir, &[COMPOSED, answer]).await
+    }
+
+    /// Opens the application with variables of its environment; without [`COMPOSED`] it paints as it
+    /// would for a person, and no screenshots can be taken where there is no GPU.
+    pub(crate) async fn open_with(
+        scratch: &Scratch,
+        model_dir: &Path,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let (port, native_port) = (free_port(), free_port());
         let mut command = Command::new("tauri-driver");
         command.args(["--port", &port.to_string(), "--native-port", &native_port.to_string()]);
         command.env("TROUPE_HOME", scratch.home()).env("TROUPE_MODEL", model_dir);
         command.env("TROUPE_WORKER", program());
         command.env("DBUS_SESSION_BUS_ADDRESS", "disabled:"); // no file manager of the person's opens
-        if !answer.is_empty() {
-            command.env("TROUPE_TEST_DIALOG", answer);
-        }
+        command.envs(variables.iter().copied());
         let driver = Driver(command.spawn().expect("tauri-driver is not installed"));
         let started = Instant::now();
         for port in [native_port, port] {
@@ -285,7 +298,8 @@ impl Window {
     pub(crate) async fn shot(&self, name: &str) {
         let folder = target_dir().join("window");
         std::fs::create_dir_all(&folder).unwrap();
-        let png = self.client.screenshot().await.unwrap();
+        let png = tokio::time::timeout(PATIENCE, self.client.screenshot()).await;
+        let png = png.expect("no screenshot can be taken").unwrap();
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
     }
 
