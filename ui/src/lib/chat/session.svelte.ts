@@ -162,6 +162,13 @@ export class ChatSession {
     this.wantedId = messageId;
   }
 
+  /** Takes in what changed elsewhere; a reply that is being made is left alone. */
+  async renew(): Promise<void> {
+    if (this.isBusy) return;
+    const chat = await this.client.getChat(this.id);
+    if (!this.isBusy) await this.#show(chat);
+  }
+
   async branchAt(messageId: string): Promise<void> {
     await this.#show(await this.client.branchAt(messageId));
   }
