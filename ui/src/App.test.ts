@@ -56,3 +56,21 @@ it.each(['teach', 'characters'])('shows the open place %s with its character at 
   expect(document.querySelector('main')?.textContent).toContain('Dot');
   expect(said).not.toMatch(/Choose (whom to teach|a character)/);
 });
+
+it('ignores what is dropped where nothing takes it', async () => {
+  await open()([dot as unknown as CharacterSummary]);
+  const field = document.body.appendChild(document.createElement('textarea'));
+  const reachesPage = (type: string, target: Element, types: string[]) => {
+    const event = new Event(type, { bubbles: true, cancelable: true });
+    Object.assign(event, { dataTransfer: { types } });
+    return target.dispatchEvent(event);
+  };
+  const main = document.querySelector('main')!;
+  for (const type of ['dragover', 'drop']) {
+    expect(reachesPage(type, main, ['Files'])).toBe(false);
+    expect(reachesPage(type, main, ['text/uri-list'])).toBe(false);
+    expect(reachesPage(type, field, ['text/uri-list', 'Files'])).toBe(false);
+    expect(reachesPage(type, field, ['text/plain']), 'words into a field').toBe(true);
+  }
+  field.remove();
+});

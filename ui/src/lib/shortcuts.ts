@@ -70,7 +70,7 @@ export const materialKeys: { keys: string; words: Key }[] = [
   { keys: 'Esc', words: 'close' },
 ];
 
-const isField = (target: EventTarget | null): boolean =>
+export const isField = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 
