@@ -126,13 +126,14 @@ export class ChatSession {
     else localStorage.removeItem(draftKey(this.id));
   }
 
-  /** Says something; `branchOf` makes it an alternative of an earlier message. */
+  /** Says something; `branchOf` makes it an alternative of an earlier message, with the picture of that. */
   async send(text: string, branchOf: string | null = null): Promise<void> {
-    const attachment = this.attachment?.name ?? null;
+    const attached = branchOf ? this.message(branchOf)?.attachment : this.attachment?.name;
+    const attachment = attached ?? null;
     const { pictureMode } = this.settings;
     const request = { chatId: this.id, parentId: null, text, pictureMode, seed: null, branchOf, attachment };
     await this.#begin((on) => this.client.sendMessage(request, on), branchOf);
-    this.attachment = null;
+    if (!branchOf) this.attachment = null;
   }
 
   async regenerate(messageId: string, what: Regenerate): Promise<void> {

@@ -197,6 +197,22 @@ describe('a chat session', () => {
     expect(client.sendMessage.mock.calls[0]?.[0]).toMatchObject({ branchOf: 'old', parentId: null });
   });
 
+  it('says anew with the picture of what was said, and leaves that in the composer', async () => {
+    const old = [
+      message('seen', true, { attachment: 'old.png' }),
+      message('x', false, { parentId: 'seen' }),
+      message('plain', true, { parentId: 'x', attachment: null }),
+    ];
+    const { session, client, emit } = played(old);
+    await session.attach('AAAA');
+    await session.send('Hello!', 'plain');
+    emit({ type: 'done', message: message('r', false) });
+    await session.send('Look there!', 'seen');
+    const sent = client.sendMessage.mock.calls.map(([request]) => request);
+    expect(sent).toMatchObject([{ attachment: null }, { attachment: 'old.png' }]);
+    expect(session.attachment?.name).toBe('a.png');
+  });
+
   it('keeps a draft over restarts, until it is sent', async () => {
     const { session } = played();
     session.keepDraft('half a thou');
