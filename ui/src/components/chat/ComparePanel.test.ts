@@ -2,15 +2,27 @@ import { flushSync, mount, unmount } from 'svelte';
 import { beforeEach, expect, it, vi } from 'vitest';
 import { closeAsking, openAsking } from '../../lib/chat/compare.svelte';
 import type { ChatSession } from '../../lib/chat/session.svelte';
+import type { Client } from '../../lib/ipc/client';
 import { ids } from '../../lib/testids';
 import ComparePanel from './ComparePanel.svelte';
 
 const app = vi.hoisted(() => ({
-  characters: [{ id: 'dot', name: 'Dot' }],
+  characters: [
+    { id: 'dot', name: 'Dot' },
+    { id: 'bo', name: 'Bo' },
+  ],
   attempt: (work: () => Promise<void>) => work(),
 }));
 vi.mock('../../lib/app.svelte', () => ({ useApp: () => app }));
-const client = { getCharacter: () => Promise.resolve({ adapters: [] }) };
+const compare: Client['compare'] = (_, on) => {
+  on({ type: 'textDelta', side: 0, delta: 'I am Dot.' });
+  on({ type: 'done' });
+  return Promise.resolve('g');
+};
+const client = {
+  getCharacter: () => Promise.resolve({ adapters: [{ name: 'a', stage: 'sft', step: 1 }] }),
+  compare,
+};
 const session = { id: 'c', characterId: 'dot', draft: 'Hello', client } as unknown as ChatSession;
 const field = () =>
   document.querySelector(`[data-testid=${ids.compareText}]`) as unknown as HTMLTextAreaElement;
@@ -39,5 +51,21 @@ it('has its text again after another place was shown, until it is closed', async
   expect(openAsking('c')).toBeUndefined();
   panel = show();
   expect(field().value).toBe('Hello');
+  await unmount(panel);
+});
+
+it.each([
+  ['character', 'Side 1: character', 'Bo'],
+  ['adapter', 'Side 1: adapter', 'bare base model'],
+])('lets the answers go when a side gets another %s', async (_, label, wanted) => {
+  const panel = show();
+  const select = () => document.querySelector<HTMLSelectElement>(`select[aria-label="${label}"]`)!;
+  await vi.waitFor(() => expect(select().options.length).toBe(2));
+  document.querySelector<HTMLButtonElement>(`[data-testid=${ids.compareRun}]`)!.click();
+  await vi.waitFor(() => expect(document.body.textContent).toContain('I am Dot.'));
+  [...select().options].find((option) => option.label === wanted || option.text === wanted)!.selected = true;
+  select().dispatchEvent(new Event('change', { bubbles: true }));
+  await vi.waitFor(() => expect(document.body.textContent).not.toContain('I am Dot.'));
+  expect(select().selectedOptions[0]?.text).toBe(wanted);
   await unmount(panel);
 });

@@ -606,6 +606,8 @@ export const en = {
   compareHint: 'The same message and the same seed, answered by each. Nothing is added to the chat.',
   compareDraw: 'Draw, too',
   compareRun: 'Let them answer',
+  compareCharacter: 'Side {side}: character',
+  compareAdapter: 'Side {side}: adapter',
   compareAdd: 'Add another',
   compareRemove: 'Take this one away',
   bareBase: 'bare base model',

@@ -591,6 +591,8 @@ export const zhHans: Catalogue = {
   compareHint: '同一条消息、同一个种子，由各方分别回答。不会加入聊天。',
   compareDraw: '同时画图',
   compareRun: '让他们回答',
+  compareCharacter: '第 {side} 方：角色',
+  compareAdapter: '第 {side} 方：适配器',
   compareAdd: '再加一个',
   compareRemove: '去掉这一个',
   bareBase: '仅基础模型',

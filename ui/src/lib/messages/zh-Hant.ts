@@ -591,6 +591,8 @@ export const zhHant: Catalogue = {
   compareHint: '同一則訊息、同一個種子，由各方分別回答。不會加入聊天。',
   compareDraw: '同時畫圖',
   compareRun: '讓他們回答',
+  compareCharacter: '第 {side} 方：角色',
+  compareAdapter: '第 {side} 方：介面卡',
   compareAdd: '再加一個',
   compareRemove: '移除這一個',
   bareBase: '僅基礎模型',
