@@ -62,6 +62,8 @@ export class ChatSession {
   looksAt: string[] = [];
   readonly #known = new SvelteMap<string, MessageItem>();
   readonly #incoming: Incoming;
+  /** What was asked for last beside a message that was there already, by message. */
+  readonly #added = new Map<string, Regenerate>();
   /** The message whose text is being written. */
   #growing: MessageItem | null = null;
   #saving: ReturnType<typeof setTimeout> | null = null;
@@ -137,8 +139,19 @@ export class ChatSession {
   }
 
   async regenerate(messageId: string, what: Regenerate): Promise<void> {
-    if (what === 'picture' || what === 'continue') this.activeMessageId = messageId;
+    if (this.isBusy) return;
+    if (what === 'picture' || what === 'continue') {
+      this.activeMessageId = messageId;
+      this.#added.set(messageId, what);
+    }
     await this.#begin((on) => this.client.regenerate(messageId, what, null, on));
+  }
+
+  /** Asks again for what failed. A text that is whole is kept, and only its picture made. */
+  async retry(messageId: string): Promise<void> {
+    const message = this.message(messageId);
+    const first = message?.status === 'complete' ? 'picture' : message?.text ? 'text' : 'both';
+    await this.regenerate(messageId, this.#added.get(messageId) ?? first);
   }
 
   async stop(): Promise<void> {

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ChatDetail } from '../ipc/bindings/ChatDetail';
 import type { ChatEvent } from '../ipc/bindings/ChatEvent';
 import type { MessageItem } from '../ipc/bindings/MessageItem';
-import type { Client } from '../ipc/client';
+import { asApiError, type Client } from '../ipc/client';
 import { ChatSession } from './session.svelte';
 
 function message(id: string, isUser: boolean, more: Partial<MessageItem> = {}): MessageItem {
@@ -45,6 +45,10 @@ function played(messages: MessageItem[] = []) {
     reply: message('r', false, { parentId: 'u' }),
   };
   const client = {
+    regenerate: vi.fn((id: string, _what: string, _seed: null, on: (event: ChatEvent) => void) => {
+      emit = on;
+      return Promise.resolve({ generationId: 'g', userMessage: null, reply: message(id, false) });
+    }),
     sendMessage: vi.fn((_: unknown, on: (event: ChatEvent) => void) => {
       emit = on;
       on({ type: 'phase', label: '', kind: 'reading', numTokens: 310 });
@@ -144,6 +148,29 @@ describe('a chat session', () => {
     expect(session.last?.text).toBe('To');
     expect(session.errors.r?.message).toBe('the model is gone');
     expect(session.isBusy).toBe(false);
+  });
+
+  it.each([
+    ['the picture of a text that is whole', { text: 'To the leaf.', status: 'complete' }, 'picture'],
+    ['a text that broke off', { text: 'To', status: 'failed' }, 'text'],
+    ['all of a reply without a word', { text: '', status: 'failed' }, 'both'],
+  ] as const)('asks again for %s', async (_, part, what) => {
+    const { session, client, emit } = played();
+    await session.send('Hello?');
+    const error = asApiError(new Error('no memory is left'));
+    emit({ type: 'failed', message: message('r', false, { parentId: 'u', ...part }), error });
+    await session.retry('r');
+    expect(client.regenerate).toHaveBeenCalledExactlyOnceWith('r', what, null, expect.anything());
+    expect(session.errors.r).toBeUndefined();
+  });
+
+  it.each(['continue', 'picture'] as const)('asks again for a %s that failed', async (what) => {
+    const stopped = message('r', false, { text: 'To', status: 'stopped' });
+    const { session, client, emit } = played([stopped]);
+    await session.regenerate('r', what);
+    emit({ type: 'failed', message: stopped, error: asApiError(new Error('no memory is left')) });
+    await session.retry('r');
+    expect(client.regenerate).toHaveBeenLastCalledWith('r', what, null, expect.anything());
   });
 
   it('knows the person in a new chat by what was said of them last', async () => {
