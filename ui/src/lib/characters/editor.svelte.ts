@@ -9,6 +9,9 @@ import { asApiError, type Client, type PictureBytes } from '../ipc/client';
 
 export type SaveState = 'saved' | 'dirty' | 'saving' | 'failed';
 
+/** What is typed beneath a picture. */
+type Typed = Partial<Pick<PictureItem, 'caption' | 'expression'>>;
+
 const SAVE_AFTER_MS = 700;
 
 export class CharacterEditor {
@@ -22,6 +25,8 @@ export class CharacterEditor {
   revision = $state(0);
   #draftDirty = false;
   #scenesDirty = false;
+  /** What was typed and is not saved yet, by picture. */
+  readonly #typed = new Map<string, Typed>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #work: Promise<void> = Promise.resolve();
 
@@ -50,6 +55,18 @@ export class CharacterEditor {
     this.#later();
   }
 
+  /** Takes what was typed beneath a picture. */
+  touchPicture(pictureId: string, typed: Typed): void {
+    this.#typed.set(pictureId, { ...this.#typed.get(pictureId), ...typed });
+    const picture = this.detail.pictures.find((p) => p.id === pictureId);
+    if (picture) Object.assign(picture, typed);
+    this.#later();
+  }
+
+  get #isDirty(): boolean {
+    return this.#draftDirty || this.#scenesDirty || this.#typed.size > 0;
+  }
+
   #later(): void {
     this.saveState = 'dirty';
     clearTimeout(this.#timer);
@@ -60,9 +77,9 @@ export class CharacterEditor {
   flush(): Promise<void> {
     clearTimeout(this.#timer);
     return this.#queue(async () => {
-      if (!this.#draftDirty && !this.#scenesDirty) return;
+      if (!this.#isDirty) return;
       this.saveState = 'saving';
-      const [draft, scenes] = [this.#draftDirty, this.#scenesDirty];
+      const [draft, scenes, typed] = [this.#draftDirty, this.#scenesDirty, [...this.#typed]];
       try {
         if (draft) {
           this.#draftDirty = false;
@@ -75,11 +92,15 @@ export class CharacterEditor {
           // New scenes received their ids; text typed meanwhile stays.
           this.scenes.forEach((scene, i) => (scene.id ||= saved.scenes[i]?.id ?? ''));
         }
+        const pictures = $state.snapshot(this.detail.pictures).filter((p) => this.#typed.has(p.id));
+        this.#typed.clear();
+        if (pictures.length > 0) this.#take(await this.client.updatePictures(this.id, pictures));
         this.error = null;
-        this.saveState = this.#draftDirty || this.#scenesDirty ? 'dirty' : 'saved';
+        this.saveState = this.#isDirty ? 'dirty' : 'saved';
       } catch (error) {
         this.#draftDirty ||= draft;
         this.#scenesDirty ||= scenes;
+        for (const [id, words] of typed) this.#typed.set(id, { ...words, ...this.#typed.get(id) });
         this.error = asApiError(error);
         this.saveState = 'failed';
       }
@@ -161,7 +182,9 @@ export class CharacterEditor {
 
   #take(detail: CharacterDetail): void {
     const old = this.detail.id;
-    this.detail = detail;
+    // What was typed meanwhile stays.
+    const pictures = detail.pictures.map((p) => ({ ...p, ...this.#typed.get(p.id) }));
+    this.detail = { ...detail, pictures };
     this.onChange(detail, old);
   }
 

@@ -89,6 +89,50 @@ describe('the character editor', () => {
     expect(editor.detail.pictures[0]?.caption).toBe('a snail');
   });
 
+  it('saves what is typed beneath a picture once, and keeps what is typed meanwhile', async () => {
+    const picture = { id: 'p', caption: '', expression: '', isHeldOut: false, crop: null };
+    let answer = (): void => undefined;
+    const updatePictures = vi.fn<Client['updatePictures']>(
+      (id, pictures) => new Promise((done) => (answer = () => done({ ...detail(id), pictures }))),
+    );
+    const first = { ...detail('dot'), pictures: [picture] };
+    const editor = new CharacterEditor({ updatePictures } as unknown as Client, first, vi.fn());
+    editor.touchPicture('p', { caption: 'a' });
+    editor.touchPicture('p', { expression: 'calm' });
+    editor.touchPicture('p', { caption: 'a snail' });
+    expect(editor.detail.pictures[0]?.caption).toBe('a snail');
+    await vi.advanceTimersByTimeAsync(700);
+    editor.touchPicture('p', { caption: 'a snail at dusk' });
+    answer();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(editor.saveState).toBe('dirty');
+    expect(editor.detail.pictures[0]?.caption).toBe('a snail at dusk');
+    const flushed = editor.flush();
+    await vi.advanceTimersByTimeAsync(0);
+    answer();
+    await flushed;
+    expect(editor.saveState).toBe('saved');
+    expect(updatePictures.mock.calls.map(([, [sent]]) => [sent?.caption, sent?.expression])).toEqual([
+      ['a snail', 'calm'],
+      ['a snail at dusk', 'calm'],
+    ]);
+  });
+
+  it('keeps what is typed beneath a picture when saving fails', async () => {
+    const picture = { id: 'p', caption: '', expression: '', isHeldOut: false, crop: null };
+    const updatePictures = vi
+      .fn<Client['updatePictures']>((id, pictures) => Promise.resolve({ ...detail(id), pictures }))
+      .mockImplementationOnce(() => Promise.reject(new Error('disk full')));
+    const first = { ...detail('dot'), pictures: [picture] };
+    const editor = new CharacterEditor({ updatePictures } as unknown as Client, first, vi.fn());
+    editor.touchPicture('p', { caption: 'a snail' });
+    await editor.flush();
+    expect(editor.saveState).toBe('failed');
+    await editor.flush();
+    expect(updatePictures.mock.lastCall?.[1][0]?.caption).toBe('a snail');
+    expect(editor.saveState).toBe('saved');
+  });
+
   it('crops a picture and brings its former crop back', async () => {
     const square = (x: number) => ({ x, y: 0, side: 64, background: null });
     const cropped = (crop: CropItem | null) => ({ ...detail('dot'), pictures: [{ id: 'p', crop }] });
