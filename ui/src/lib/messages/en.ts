@@ -142,6 +142,7 @@ export const en = {
   stopped: 'Stopped',
   failed: 'This reply failed',
   drawing: 'Drawing {step} / {total}',
+  drawingNow: 'Drawing…',
   thinking: 'Thinking…',
   again: 'Again',
   againText: 'New text',

@@ -141,6 +141,7 @@ export const zhHans: Catalogue = {
   stopped: '已停止',
   failed: '这条回复失败了',
   drawing: '正在绘制 {step} / {total}',
+  drawingNow: '正在绘制…',
   thinking: '正在思考…',
   again: '重来',
   againText: '重写文字',

@@ -141,6 +141,7 @@ export const zhHant: Catalogue = {
   stopped: '已停止',
   failed: '這條回覆失敗了',
   drawing: '正在繪製 {step} / {total}',
+  drawingNow: '正在繪製…',
   thinking: '正在思考…',
   again: '重來',
   againText: '重寫文字',
