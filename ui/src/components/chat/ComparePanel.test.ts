@@ -24,8 +24,8 @@ const client = {
   compare,
 };
 const session = { id: 'c', characterId: 'dot', draft: 'Hello', client } as unknown as ChatSession;
-const field = () =>
-  document.querySelector(`[data-testid=${ids.compareText}]`) as unknown as HTMLTextAreaElement;
+const find = <E extends HTMLElement>(selector: string) => document.querySelector(selector) as unknown as E;
+const field = () => find<HTMLTextAreaElement>(`[data-testid=${ids.compareText}]`);
 const show = (shown: ChatSession = session) => {
   const panel = mount(ComparePanel, { target: document.body, props: { session: shown, close: () => {} } });
   flushSync();
@@ -59,11 +59,11 @@ it.each([
   ['adapter', 'Side 1: adapter', 'bare base model'],
 ])('lets the answers go when a side gets another %s', async (_, label, wanted) => {
   const panel = show();
-  const select = () => document.querySelector<HTMLSelectElement>(`select[aria-label="${label}"]`)!;
+  const select = () => find<HTMLSelectElement>(`select[aria-label="${label}"]`);
   await vi.waitFor(() => expect(select().options.length).toBe(2));
-  document.querySelector<HTMLButtonElement>(`[data-testid=${ids.compareRun}]`)!.click();
+  find(`[data-testid=${ids.compareRun}]`).click();
   await vi.waitFor(() => expect(document.body.textContent).toContain('I am Dot.'));
-  [...select().options].find((option) => option.label === wanted || option.text === wanted)!.selected = true;
+  for (const option of select().options) option.selected = option.text === wanted;
   select().dispatchEvent(new Event('change', { bubbles: true }));
   await vi.waitFor(() => expect(document.body.textContent).not.toContain('I am Dot.'));
   expect(select().selectedOptions[0]?.text).toBe(wanted);

@@ -1,4 +1,5 @@
 /** A character being edited: what was typed is kept and saved a moment later. */
+import { SvelteMap } from 'svelte/reactivity';
 import type { ApiError } from '../ipc/bindings/ApiError';
 import type { CharacterDetail } from '../ipc/bindings/CharacterDetail';
 import type { CharacterDraft } from '../ipc/bindings/CharacterDraft';
@@ -26,7 +27,7 @@ export class CharacterEditor {
   #draftDirty = false;
   #scenesDirty = false;
   /** What was typed and is not saved yet, by picture. */
-  readonly #typed = new Map<string, Typed>();
+  readonly #typed = new SvelteMap<string, Typed>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #work: Promise<void> = Promise.resolve();
 

@@ -63,7 +63,7 @@ export class ChatSession {
   readonly #known = new SvelteMap<string, MessageItem>();
   readonly #incoming: Incoming;
   /** What was asked for last beside a message that was there already, by message. */
-  readonly #added = new Map<string, Regenerate>();
+  readonly #added = new SvelteMap<string, Regenerate>();
   /** The message whose text is being written. */
   #growing: MessageItem | null = null;
   #saving: ReturnType<typeof setTimeout> | null = null;

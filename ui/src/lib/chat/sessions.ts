@@ -29,8 +29,7 @@ export class ChatSessions {
   /** The session of a chat that was just told. */
   take(chat: ChatDetail): ChatSession {
     const known = this.#kept.get(chat.chat.id);
-    const session: ChatSession =
-      known ?? new ChatSession(this.client, chat, () => this.onSettled(session));
+    const session: ChatSession = known ?? new ChatSession(this.client, chat, () => this.onSettled(session));
     return this.#keep(session);
   }
 
