@@ -86,6 +86,39 @@ fn a_paused_run_goes_on_where_it_was() {
 }
 
 #[test]
+fn material_may_change_while_it_is_learned_from() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let pictures = studio.character(&id).unwrap().pictures;
+    let until = |num_steps, removed: &str, pauses_at| {
+        let run = studio.create_run(&request(&id, num_steps)).unwrap();
+        work(&run, &mut |event| match event {
+            TrainEvent::Step { step: 1, .. } => {
+                studio.remove_picture(&id, removed).unwrap();
+                Control::Continue
+            }
+            TrainEvent::Step { step, .. } if *step == pauses_at => Control::Pause,
+            _ => Control::Continue,
+        })
+        .unwrap()
+    };
+    assert_eq!(until(2, &pictures[0].id, 9), Outcome::Finished, "its file is elsewhere by now");
+    assert_eq!(until(6, &pictures[1].id, 4), Outcome::Paused);
+    let (mut notes, mut pictures_learned) = (Vec::new(), 0);
+    let outcome = work(&studio.resumable_run(&id, "sft").unwrap(), &mut |event| {
+        match event {
+            TrainEvent::Note(remark) => notes.push(remark.code.clone()),
+            TrainEvent::Step { mse, .. } => pictures_learned += usize::from(mse.is_some()),
+            _ => {}
+        }
+        Control::Continue
+    });
+    assert_eq!((outcome.unwrap(), pictures_learned), (Outcome::Finished, 2));
+    assert!(notes.iter().any(|code| code == "material-changed"), "{notes:?}");
+}
+
+#[test]
 fn what_a_paused_run_learned_can_be_kept() {
     let scratch = Scratch::new();
     let id = scratch.import("Dot");

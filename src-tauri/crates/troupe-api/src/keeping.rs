@@ -20,7 +20,7 @@ use troupe_train::{
         trainer::{GrpoJob, TRIALS},
     },
     sft::{BEST, CHECKPOINTS, SftJob},
-    taught::{save_grpo, save_sft},
+    taught::{Material, save_grpo, save_sft},
 };
 
 use crate::{
@@ -97,7 +97,7 @@ fn export_sft(job: &SftJob) -> TrainResult<Option<usize>> {
     let Some((tensors, state)) = found else { return Ok(None) };
     let base_hash = hash_files(&ModelFiles::find(&job.model_dir)?.all())?;
     let character = Character::load(&job.character_dir)?;
-    save_sft(job, &learned(&tensors), &base_hash, &character, state.step)?;
+    save_sft(job, &learned(&tensors), &base_hash, &Material::of(&character)?, state.step)?;
     Ok(Some(state.step))
 }
 
@@ -119,7 +119,7 @@ fn export_grpo(job: &GrpoJob) -> TrainResult<Option<usize>> {
     let student = Student::load(&job.model_dir, &job.adapter_dir, &job.profile.optim, job.seed)?;
     student.swap(&learned(&tensors))?;
     let character = Character::load(&job.character_dir)?;
-    save_grpo(job, &student, &stage1, &character, kept)?;
+    save_grpo(job, &student, &stage1, &Material::of(&character)?, kept)?;
     Ok(Some(kept))
 }
 

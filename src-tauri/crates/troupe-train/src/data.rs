@@ -281,7 +281,8 @@ impl Deck {
 
     /// The item that [`Self::draw`] would take.
     pub fn peek(&mut self) -> Option<usize> {
-        if self.state.drawn == self.order.len() {
+        // More were drawn than there are when the material has shrunk since.
+        if self.state.drawn >= self.order.len() {
             self.state = DeckState { epoch: self.state.epoch + 1, drawn: 0 };
             self.order = self.shuffled(self.order.len());
         }
@@ -317,5 +318,7 @@ mod tests {
         let mut restored = Deck::new(3, 0, 7, deck.state());
         let rest = |deck: &mut Deck| (0..9).map(|_| deck.draw()).collect::<Vec<_>>();
         assert_eq!(rest(&mut deck), rest(&mut restored));
+        let mut smaller = Deck::new(3, 0, 1, DeckState { epoch: 0, drawn: 5 });
+        assert_eq!((smaller.draw(), smaller.draw()), (Some(0), Some(0)));
     }
 }

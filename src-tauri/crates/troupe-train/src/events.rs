@@ -139,7 +139,8 @@ impl RunPhase {
 }
 
 /// Codes that [`Remark::code`] can be.
-pub const REMARKS: [&str; 19] = [
+pub const REMARKS: [&str; 20] = [
+    "material-changed",
     "ended-early",
     "kept-step",
     "copies-pictures",
@@ -176,6 +177,13 @@ pub struct Remark {
 }
 
 impl Remark {
+    /// Said by a run that goes on with other material than it began with.
+    pub(crate) fn material_changed() -> Self {
+        let text =
+            "The material has changed since this run began; it goes on with what is there now.";
+        Self::new("material-changed", text)
+    }
+
     /// A remark with a code.
     pub fn new(code: &str, text: impl Into<String>) -> Self {
         Self { code: code.into(), text: text.into(), values: BTreeMap::new() }

@@ -48,7 +48,7 @@ use crate::{
         FlowTarget, LossWeights, SequenceBlock, read_sharing_starts, sequence_loss,
         sequence_loss_sharing_starts,
     },
-    taught::save_sft,
+    taught::{Material, save_sft},
     verdict::{Likeness, Observation, Observations, nearest},
 };
 
@@ -80,7 +80,7 @@ pub const BEST: &str = "best";
 pub const OBSERVATIONS: &str = "observations.json";
 
 /// State beside a checkpoint's tensors.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
     step: usize,
     text: DeckState,
@@ -88,6 +88,9 @@ struct State {
     #[serde(default)]
     rehearsal: DeckState,
     optimiser_steps: u64,
+    /// Hash of the material.
+    #[serde(default)]
+    data: String,
 }
 
 /// Weights of the generation side, which are trained in full.
@@ -222,7 +225,7 @@ fn attach_loras(
 /// A run in progress.
 struct Run<'a> {
     job: &'a SftJob,
-    character: Character,
+    material: Material,
     model: Model,
     data: TrainingData,
     lora_vars: BTreeMap<String, Var>,
@@ -262,7 +265,7 @@ struct Measured {
 pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
     watch(RunPhase::LoadingBase.into());
     let mut run = Run::prepare(job, watch)?;
-    run.resume()?;
+    let has_changed = run.resume()?;
     let started = TrainEvent::Started {
         step: run.step,
         num_steps: job.recipe.num_steps,
@@ -271,6 +274,9 @@ pub fn run(job: &SftJob, watch: Watcher) -> TrainResult<Outcome> {
         num_picture_samples: run.data.pictures.len(),
     };
     watch(started);
+    if has_changed {
+        watch(TrainEvent::Note(Remark::material_changed()));
+    }
     if run.is_observation_due() && !run.observations.has(run.step) {
         run.observe(watch)?;
     }
@@ -337,7 +343,7 @@ impl<'a> Run<'a> {
             picture_pass: repeated(data.pictures.iter().map(|s| s.kind).collect()),
             observations: Observations::load(&job.run_dir.join(OBSERVATIONS))?,
             job,
-            character,
+            material: Material::of(&character)?,
             model,
             data,
             lora_vars,
@@ -367,13 +373,13 @@ impl<'a> Run<'a> {
         self.lora_vars.iter().chain(&self.gen_vars)
     }
 
-    /// Takes up the newest checkpoint, if there is one.
-    fn resume(&mut self) -> TrainResult<()> {
+    /// Takes up the newest checkpoint, if there is one. True when its material was other than this.
+    fn resume(&mut self) -> TrainResult<bool> {
         let dir = self.job.run_dir.join(CHECKPOINTS);
         let found = checkpoint::load_latest::<State>(&dir)?;
         self.observations.rewind(found.as_ref().map_or(0, |(_, state)| state.step));
         let Some((tensors, state)) = found else {
-            return Ok(());
+            return Ok(false);
         };
         self.set_weights(&tensors, &dir)?;
         if let Some(average) = &mut self.average {
@@ -383,7 +389,7 @@ impl<'a> Run<'a> {
         self.condition_loras = with_prefix(&tensors, "condition.");
         self.step = state.step;
         self.set_decks([state.text, state.pictures, state.rehearsal]);
-        Ok(())
+        Ok(!state.data.is_empty() && state.data != self.material.hash)
     }
 
     /// Sets all weights from a checkpoint's tensors.
@@ -417,6 +423,7 @@ impl<'a> Run<'a> {
         }
         let state = State {
             step: self.step,
+            data: self.material.hash.clone(),
             text: self.text_deck.state(),
             pictures: self.picture_deck.state(),
             rehearsal: self.rehearsal_deck.state(),
@@ -863,7 +870,7 @@ impl<'a> Run<'a> {
         let step = self.choose_weights(outcome, watch)?;
         let vars = self.lora_vars.iter().chain(&self.gen_vars);
         let learned = vars.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-        save_sft(self.job, &learned, self.model.base_hash(), &self.character, step)
+        save_sft(self.job, &learned, self.model.base_hash(), &self.material, step)
     }
 }
 

@@ -15,16 +15,35 @@ use crate::{
     sft::{ADAPTER, SftJob},
 };
 
+/// What a run learns from. Taken when it begins: pictures may be removed while it is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Material {
+    /// Display name of the character.
+    pub character: String,
+    /// [`Character::data_hash`].
+    pub hash: String,
+}
+
+impl Material {
+    /// That of a character as it is now.
+    ///
+    /// # Errors
+    /// When a picture cannot be read.
+    pub fn of(character: &Character) -> TrainResult<Self> {
+        Ok(Self { character: character.name.clone(), hash: character.data_hash()? })
+    }
+}
+
 /// Writes the adapter of a stage-1 run. `learned` holds all that was trained by its name: low-rank
 /// updates as `<module>.lora_A` and `<module>.lora_B`, everything else as the checkpoint names it.
 ///
 /// # Errors
-/// When the character's files cannot be read, or the adapter cannot be written.
+/// When the adapter cannot be written.
 pub fn save_sft(
     job: &SftJob,
     learned: &HashMap<String, Tensor>,
     base_hash: &str,
-    character: &Character,
+    material: &Material,
     step: usize,
 ) -> TrainResult<()> {
     let recipe = &job.recipe;
@@ -47,8 +66,8 @@ pub fn save_sft(
         target_modules: loras.keys().cloned().collect(),
         base_hash: base_hash.into(),
         stage: "sft".into(),
-        data_hash: character.data_hash()?,
-        character: character.name.clone(),
+        data_hash: material.hash.clone(),
+        character: material.character.clone(),
         step,
         settings: serde_json::json!({ "seed": job.seed, "recipe": recipe }),
         ..AdapterConfig::default()
@@ -66,14 +85,14 @@ pub fn save_grpo(
     job: &GrpoJob,
     student: &Student,
     stage1: &str,
-    character: &Character,
+    material: &Material,
     epoch: usize,
 ) -> TrainResult<()> {
     let config = AdapterConfig {
         peft_type: "LORA".into(),
         stage: "grpo".into(),
-        data_hash: character.data_hash()?,
-        character: character.name.clone(),
+        data_hash: material.hash.clone(),
+        character: material.character.clone(),
         step: epoch,
         settings: serde_json::json!({
             "seed": job.seed, "profile": job.profile, "stage1": stage1

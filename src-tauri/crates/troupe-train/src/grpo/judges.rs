@@ -373,6 +373,11 @@ impl Judges {
         Ok(Self { alignment, blip, features, references, shapes, distance, band, notes })
     }
 
+    /// Codes of the notes.
+    pub(super) fn codes(&self) -> Vec<String> {
+        self.notes.iter().map(|note| note.code.clone()).collect()
+    }
+
     /// The rewards of a profile, and where similarities are kept.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     path::PathBuf,
     time::Instant,
 };
@@ -20,7 +21,10 @@ use super::{
     policy::{NetworkPolicy, Student},
     profile::GrpoProfile,
     prompts::{PromptSet, epoch_prompts, prompt_set},
-    rewards::{Group, similarity::take_shares},
+    rewards::{
+        Group,
+        similarity::{SimilarityBand, take_shares},
+    },
     sampler::{NoiseKey, Policy, Schedule, Trajectories, rollout, window_start},
     trial::real_pictures,
     update::{Learner, Scored, UpdateStats},
@@ -30,7 +34,7 @@ use crate::{
     error::{TrainError, TrainResult},
     events::{Control, EpochEvent, Outcome, Remark, RunPhase, Spread, TrainEvent, Watcher},
     sft::{BEST, CHECKPOINTS},
-    taught::save_grpo,
+    taught::{Material, save_grpo},
 };
 
 /// Everything that determines a run; in `run.toml` of its folder.
@@ -60,6 +64,15 @@ impl GrpoJob {
     }
 }
 
+/// How a run ends that was told so.
+fn ended_by(control: Control) -> Option<Outcome> {
+    match control {
+        Control::Continue => None,
+        Control::Pause => Some(Outcome::Paused),
+        Control::Stop => Some(Outcome::Stopped),
+    }
+}
+
 /// File of the trials in a run.
 pub const TRIALS: &str = "trials.json";
 
@@ -71,11 +84,19 @@ struct State {
     stage1: String,
     /// Mean rewards since the last trial.
     rewards: Vec<f64>,
+    /// Codes of [`Judges::notes`]: who judged what.
+    #[serde(default)]
+    judges: Vec<String>,
+    /// The band in force, which others' pictures calibrate: there may be more of them by now.
+    band: Option<SimilarityBand>,
+    /// Hash of the material.
+    #[serde(default)]
+    data: String,
 }
 
 pub(super) struct Run<'a> {
     pub(super) job: &'a GrpoJob,
-    pub(super) character: Character,
+    material: Material,
     pub(super) student: Student,
     pub(super) stage1: String,
     pub(super) judges: Judges,
@@ -99,7 +120,7 @@ pub(super) struct Run<'a> {
 pub fn run(job: &GrpoJob, watch: Watcher) -> TrainResult<Outcome> {
     watch(RunPhase::LoadingStage1.into());
     let mut run = Run::prepare(job)?;
-    run.resume()?;
+    let has_changed = run.resume()?;
     watch(TrainEvent::Started {
         step: run.epoch,
         num_steps: job.profile.epochs,
@@ -107,6 +128,9 @@ pub fn run(job: &GrpoJob, watch: Watcher) -> TrainResult<Outcome> {
         num_text_samples: 0,
         num_picture_samples: run.prompts.learned.len(),
     });
+    if has_changed {
+        watch(TrainEvent::Note(Remark::material_changed()));
+    }
     run.tell_notes(watch);
     if !run.trials.has(run.epoch) && run.is_trial_due() {
         run.hold_trial(watch)?;
@@ -157,7 +181,7 @@ impl<'a> Run<'a> {
             prompts,
             judges,
             student,
-            character,
+            material: Material::of(&character)?,
             job,
         })
     }
@@ -177,15 +201,29 @@ impl<'a> Run<'a> {
         watch(TrainEvent::Note(remark));
     }
 
-    fn resume(&mut self) -> TrainResult<()> {
+    /// Takes up the newest checkpoint, if there is one. True when its material was other than this.
+    fn resume(&mut self) -> TrainResult<bool> {
         let dir = self.job.run_dir.join(CHECKPOINTS);
         let found = checkpoint::load_latest::<State>(&dir)?;
         self.trials.rewind(found.as_ref().map_or(0, |(_, state)| state.epoch));
-        let Some((tensors, state)) = found else { return Ok(()) };
+        let Some((tensors, state)) = found else { return Ok(false) };
         if state.stage1 != self.stage1 {
             return Err(TrainError::Malformed {
                 what: "the checkpoint",
                 reason: "the stage-1 adapter has changed since; start a new run".into(),
+                path: dir,
+            });
+        }
+        let judges = self.judges.codes();
+        if !state.judges.is_empty() && state.judges != judges {
+            return Err(TrainError::Malformed {
+                what: "the checkpoint",
+                reason: format!(
+                    "others judged so far ({}, now {}), and their rewards cannot be compared; put \
+                     the files of the judges back as they were, or start a new run",
+                    state.judges.join(", "),
+                    judges.join(", ")
+                ),
                 path: dir,
             });
         }
@@ -195,7 +233,8 @@ impl<'a> Run<'a> {
         }
         self.optimiser.load_state(&tensors, state.optimiser_steps)?;
         (self.epoch, self.rewards) = (state.epoch, state.rewards);
-        Ok(())
+        self.judges.band = state.band.unwrap_or(self.judges.band);
+        Ok(!state.data.is_empty() && state.data != self.material.hash)
     }
 
     fn set_weights(&self, tensors: &HashMap<String, Tensor>) -> TrainResult<()> {
@@ -230,6 +269,9 @@ impl<'a> Run<'a> {
             optimiser_steps: self.optimiser.num_steps(),
             stage1: self.stage1.clone(),
             rewards: self.rewards.clone(),
+            judges: self.judges.codes(),
+            band: Some(self.judges.band),
+            data: self.material.hash.clone(),
         };
         let dir = self.job.run_dir.join(CHECKPOINTS);
         let folder = checkpoint::save(&dir, self.epoch, &tensors, &state)?;
@@ -247,7 +289,13 @@ impl<'a> Run<'a> {
                 watch(TrainEvent::Alarm { epoch, why: Remark { text, ..why } });
                 break;
             }
-            let event = self.train_epoch(watch)?;
+            let event = match self.train_epoch(watch)? {
+                ControlFlow::Continue(event) => event,
+                ControlFlow::Break(outcome) => {
+                    self.save(watch)?;
+                    return Ok(outcome);
+                }
+            };
             self.epoch += 1;
             let control = watch(TrainEvent::Epoch(Box::new(event)));
             let trial = self.is_trial_due();
@@ -258,10 +306,8 @@ impl<'a> Run<'a> {
             {
                 self.save(watch)?;
             }
-            match control {
-                Control::Pause => return Ok(Outcome::Paused),
-                Control::Stop => return Ok(Outcome::Stopped),
-                Control::Continue => {}
+            if let Some(outcome) = ended_by(control) {
+                return Ok(outcome);
             }
             if trial {
                 self.hold_trial(watch)?;
@@ -308,10 +354,10 @@ impl<'a> Run<'a> {
         Ok(images)
     }
 
-    /// One epoch: draw, score, learn.
-    fn train_epoch(&mut self, watch: Watcher) -> TrainResult<EpochEvent> {
+    /// One epoch: draw, score, learn. Between groups, and until it learns, it can be broken off: nothing
+    /// has changed then, and the epoch is done anew later.
+    fn train_epoch(&mut self, watch: Watcher) -> TrainResult<ControlFlow<Outcome, EpochEvent>> {
         let (profile, seed, epoch) = (&self.job.profile, self.job.seed, self.epoch);
-        watch(RunPhase::Drawing.into());
         let started = Instant::now();
         let start = window_start(profile, seed, epoch);
         let schedule = Schedule::stochastic(&profile.sampler, start);
@@ -326,6 +372,9 @@ impl<'a> Run<'a> {
         let policy = self.policy(&self.contexts);
         let mut groups = Vec::new();
         for prompt in &chosen {
+            if let Some(outcome) = ended_by(watch(RunPhase::Drawing.into())) {
+                return Ok(ControlFlow::Break(outcome));
+            }
             groups.push(rollout(
                 &policy,
                 &schedule,
@@ -336,7 +385,9 @@ impl<'a> Run<'a> {
             )?);
         }
         let rollout_secs = started.elapsed().as_secs_f64();
-        watch(RunPhase::Scoring.into());
+        if let Some(outcome) = ended_by(watch(RunPhase::Scoring.into())) {
+            return Ok(ControlFlow::Break(outcome));
+        }
         let scoring = Instant::now();
         let images: Vec<Vec<RgbImage>> =
             groups.iter().map(|g| self.images(g)).collect::<TrainResult<_>>()?;
@@ -361,7 +412,9 @@ impl<'a> Run<'a> {
         drop(rewards);
         self.show_group(&chosen, &images, &scores, &names, watch)?;
         let score_secs = scoring.elapsed().as_secs_f64();
-        watch(RunPhase::Learning.into());
+        if let Some(outcome) = ended_by(watch(RunPhase::Learning.into())) {
+            return Ok(ControlFlow::Break(outcome));
+        }
         let learning = Instant::now();
         let all = advantages(&scores, profile.loss.std_mode, profile.loss.adv_clamp);
         let mut scored = Vec::new();
@@ -380,7 +433,7 @@ impl<'a> Run<'a> {
         if !stats.loss.is_finite() || stats.grad_norms.iter().any(|n| !n.is_finite()) {
             return Err(TrainError::Diverged { step: epoch + 1, loss: stats.loss });
         }
-        Ok(EpochEvent {
+        Ok(ControlFlow::Continue(EpochEvent {
             epoch: epoch + 1,
             num_epochs: profile.epochs,
             reward,
@@ -400,7 +453,7 @@ impl<'a> Run<'a> {
             rollout_secs,
             score_secs,
             update_secs: learning.elapsed().as_secs_f64(),
-        })
+        }))
     }
 
     fn learn(&mut self, scored: &[Scored]) -> TrainResult<UpdateStats> {
@@ -468,7 +521,7 @@ impl<'a> Run<'a> {
         if let Some(remark) = self.trials.verdict(&self.job.profile.watch) {
             watch(TrainEvent::Note(remark));
         }
-        save_grpo(self.job, &self.student, &self.stage1, &self.character, kept)
+        save_grpo(self.job, &self.student, &self.stage1, &self.material, kept)
     }
 }
 

@@ -6,7 +6,7 @@ use troupe_character::Character;
 use troupe_model::foreign::{BLIP, CLIP};
 use troupe_train::{
     error::{TrainError, TrainResult},
-    events::{Control, TrainEvent},
+    events::{Control, Outcome, TrainEvent},
     grpo::{
         judges::Places,
         plan::{GrpoPlan, plan},
@@ -89,5 +89,27 @@ fn a_judge_that_was_asked_for_and_is_not_there_is_named_with_its_place() -> Trai
             other => panic!("{other:?}"),
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_run_goes_on_with_the_judges_that_it_began_with() -> TrainResult<()> {
+    let scratch = scratch("lora", 2)?;
+    let dir = scratch.path();
+    let job = job(dir, "stage2", GrpoProfile { epochs: 2, ..profile() });
+    let mut pause = |event| match event {
+        TrainEvent::Epoch(_) => Control::Pause,
+        _ => Control::Continue,
+    };
+    assert_eq!(trainer::run(&job, &mut pause)?, Outcome::Paused);
+    put(CLIP, dir);
+    match trainer::run(&job, &mut |_| Control::Continue) {
+        Err(TrainError::Malformed { reason, .. }) => {
+            assert!(reason.contains("now alignment-by-clip"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    fs::remove_dir_all(dir.join("judges")).expect("the folder goes");
+    assert_eq!(trainer::run(&job, &mut |_| Control::Continue)?, Outcome::Finished);
     Ok(())
 }

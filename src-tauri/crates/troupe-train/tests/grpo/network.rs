@@ -20,7 +20,7 @@ use troupe_nn::{
 use troupe_testkit::{dot_picture, write_tiny_model};
 use troupe_train::{
     error::TrainResult,
-    events::{Control, Outcome, TrainEvent},
+    events::{Control, Outcome, RunPhase, TrainEvent},
     grpo::{
         policy::{NetworkPolicy, Student, is_trained},
         profile::{GrpoProfile, SamplerConfig},
@@ -188,6 +188,15 @@ fn a_resumed_run_equals_an_uninterrupted_one() -> TrainResult<()> {
         _ => Control::Continue,
     })?;
     assert_eq!(paused, Outcome::Paused);
+    // In the middle of an epoch, whose pictures are drawn anew.
+    for phase in [RunPhase::Drawing, RunPhase::Learning] {
+        let paused = trainer::run(&parts, &mut |event| match event {
+            TrainEvent::Phase { phase: Some(now), .. } if now == phase => Control::Pause,
+            TrainEvent::Epoch(_) => panic!("the epoch was ended first"),
+            _ => Control::Continue,
+        })?;
+        assert_eq!(paused, Outcome::Paused);
+    }
     trainer::run(&parts, &mut |_| Control::Continue)?;
     let weights = |job: &GrpoJob| -> TrainResult<BTreeMap<String, Vec<f32>>> {
         let read = Adapter::load(&job.run_dir.join(ADAPTER), &Device::Cpu)?;

@@ -68,6 +68,12 @@ export const told = {
   'finding.repeated-prompt-question.hint': 'Ask it once; its weight counts once.',
   'finding.conflicting-question': 'Prompts that expect two answers to one question: {ids}.',
   'finding.conflicting-question.hint': 'Keep one; scoring leaves both out.',
+  'finding.broken-picture': 'Pictures that cannot be read: {ids}.',
+  'finding.broken-picture.hint': 'Add them again from the original.',
+  'finding.same-picture': 'The same picture twice: {ids}.',
+  'finding.same-picture.hint': 'Remove one of each; a repeated picture is learned by heart.',
+  'finding.small-picture': 'Pictures smaller than 128 pixels: {ids}.',
+  'finding.small-picture.hint': 'Use larger ones if you have them.',
 
   // What went wrong, and what to try; one `ErrorCause` each.
   'error.engineBusy': 'Too many requests are waiting.',
@@ -103,8 +109,6 @@ export const told = {
   'error.noDrag.hint': 'Use “Save a copy…” or “Show in folder” in the gallery instead.',
   'error.noChatOfPicture': 'No chat shows this picture.',
   'error.noChatOfPicture.hint': 'It was drawn in the gallery, or its reply has another picture by now.',
-  'error.exportPicture': 'A picture of this chat cannot be read.',
-  'error.exportPicture.hint': 'Delete that picture or draw it anew, then try again.',
   'error.nothingToCompare': 'There is nothing to compare.',
   'error.nothingToCompare.hint': 'Write a message and choose two to four who answer it.',
   'error.notLearned': '{name} has learned no such thing.',
@@ -243,6 +247,8 @@ export const told = {
   'remark.ended-early': 'It no longer got better at what it has not seen: ended early.',
   'remark.kept-step': 'Kept step {step}, the best at what it has not seen.',
   'remark.copies-pictures': 'It starts to copy its pictures: a new one is {percent} % like a learned one.',
+  'remark.material-changed':
+    'The material has changed since this run began; it goes on with what is there now.',
   'remark.drafted-prompts': 'Prompts were drafted from looks and expressions; edit them before the next run.',
   'remark.likeness-band': 'Likeness may lie between {low} and {high}.',
   'remark.alignment-by-clip': 'Alignment is judged by CLIP.',
