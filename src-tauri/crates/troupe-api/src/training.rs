@@ -411,13 +411,17 @@ impl Studio {
     /// and when the window opens.
     ///
     /// # Errors
-    /// When its process cannot be started; it then stays in the queue.
+    /// When it does not fit any more or its process cannot be started; it then stays in the queue.
     pub fn start_next_run(&self) -> ApiResult<Option<RunSummary>> {
         if self.busy_run().is_some() || self.evaluating().is_some() {
             return Ok(None);
         }
         let waiting = RunFolder::list(&self.runs_dir()).into_iter().rfind(is_queued);
         let Some(run) = waiting else { return Ok(None) };
+        if let Ok(needs) = self.needs_of(&run) {
+            self.refuse_what_cannot_fit(needs)?;
+            self.make_room(needs)?;
+        } // else its process says what is wrong with it
         self.spawn(&run)?;
         leave_queue(&run);
         Ok(Some(summary(&run)?))
@@ -432,7 +436,11 @@ impl Studio {
         }
     }
 
-    pub(crate) fn refuse_when_busy(&self) -> ApiResult<()> {
+    /// Refuses while a character is being taught or evaluated: one at a time.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn refuse_when_busy(&self) -> ApiResult<()> {
         // Whoever was paused a moment ago is as good as gone.
         for run in [self.runs_dir(), self.evaluations_dir()].iter().flat_map(|d| RunFolder::list(d))
         {
@@ -513,7 +521,9 @@ impl Studio {
             return Err(error.because(ErrorCause::RunEnded));
         }
         self.refuse_when_busy()?;
-        self.make_room(self.needs_of(&run)?)?;
+        let needs = self.needs_of(&run)?;
+        self.refuse_what_cannot_fit(needs)?;
+        self.make_room(needs)?;
         keeping::take_request(&run); // of a process that ended before it read it
         self.spawn(&run)?;
         leave_queue(&run);
@@ -686,7 +696,7 @@ fn findings(character: &Character) -> Vec<FindingItem> {
         hint: check.hint,
         values: check.values,
     };
-    checks::check(character).into_iter().map(item).collect()
+    checks::check_with_files(character).into_iter().map(item).collect()
 }
 
 /// How exact the products of the run in `dir` are to be: stage 1 says it in its recipe. Stage 2 compares

@@ -82,13 +82,14 @@ pub(crate) fn train(
         });
         return Ok(ExitCode::SUCCESS);
     }
+    studio.refuse_when_busy()?;
     let run = if arguments.resume {
         studio.resumable_run(&detail.id, "sft")?
     } else {
         studio.require_room(&detail.id, &recipe)?;
         studio.create_run_with(&detail.id, arguments.seed, recipe)?
     };
-    work(&run, &detail.draft.name, output)
+    work(studio, &run, &detail.draft.name, output)
 }
 
 /// Stage 2.
@@ -113,17 +114,18 @@ fn refine(
         output.result(&json!({"plan": plan, "profile": profile}), || plan.to_text());
         return Ok(ExitCode::SUCCESS);
     }
+    studio.refuse_when_busy()?;
     let run = if arguments.resume {
         studio.resumable_run(id, "grpo")?
     } else {
         studio.require_room_to_refine(id, &profile)?;
         studio.create_grpo_run(id, arguments.seed, profile)?
     };
-    work(&run, name, output)
+    work(studio, &run, name, output)
 }
 
-/// Works on a run until it ends.
-fn work(run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
+/// Works on a run until it ends, then lets the next one begin that a window has queued.
+fn work(studio: &Studio, run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
     troupe_api::products(run)?.choose();
     let interrupts = interrupts()?;
     if !output.json {
@@ -136,6 +138,9 @@ fn work(run: &Path, name: &str, output: &Output) -> Result<ExitCode> {
         if interrupts.load(Ordering::Relaxed) > 0 { Control::Pause } else { Control::Continue }
     })?;
     bar.finish_and_clear();
+    if let Err(error) = studio.start_next_run() {
+        output.note(&format!("the next run in the queue could not be started: {error}"));
+    }
     output.result(&json!({"type": "result", "outcome": outcome, "run": run}), || match outcome {
         Outcome::Finished => format!("{name} has been taught. Try: troupe chat {name:?}"),
         Outcome::Paused => format!("Paused. Go on with: troupe train {name:?} --resume"),

@@ -4,6 +4,8 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    sync::{LazyLock, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,38 +21,63 @@ use crate::{
 /// Shorter sides than this show too little at the size that the built-in base draws.
 const SMALL_SIDE: u32 = 128;
 
+/// What is known of a picture file: its size and the hash of its pixels, or why it cannot be read.
+type Facts = std::result::Result<((u32, u32), String), String>;
+
+/// The facts of files by path, time of the last change and length.
+static KNOWN: LazyLock<Mutex<HashMap<(PathBuf, SystemTime, u64), Facts>>> =
+    LazyLock::new(Mutex::default);
+
+fn facts(path: &Path) -> Facts {
+    let read = || {
+        let decoded = pictures::decode_file(path).map_err(|error| error.to_string())?;
+        Ok((decoded.original_size, pictures::pixel_hash(&decoded.image)))
+    };
+    let told = fs::metadata(path).and_then(|of| Ok((of.modified()?, of.len())));
+    let Ok((modified, len)) = told else { return read() };
+    let key = (path.to_path_buf(), modified, len);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = known().get(&key).cloned();
+    kept.unwrap_or_else(|| {
+        let facts = read();
+        known().insert(key, facts.clone());
+        facts
+    })
+}
+
 /// Checks the picture files: readable, large enough, no two alike.
 pub(super) fn picture_files(character: &Character, found: &mut Found) {
     let (mut broken, mut small, mut twins) = (Vec::new(), Vec::new(), Vec::new());
     let mut first: HashMap<String, &str> = HashMap::new();
     for picture in &character.pictures {
-        let decoded = match pictures::decode_file(&character.picture_path(picture)) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                broken.push(format!("{} ({error})", picture.id));
+        let ((width, height), hash) = match facts(&character.picture_path(picture)) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                broken.push(format!("{} ({reason})", picture.id));
                 continue;
             }
         };
-        let (width, height) = decoded.original_size;
         if width.min(height) < SMALL_SIDE {
             small.push(format!("{} ({width}×{height})", picture.id));
         }
-        if let Some(twin) = first.insert(pictures::pixel_hash(&decoded.image), &picture.id) {
+        if let Some(twin) = first.insert(hash, &picture.id) {
             twins.push(format!("{twin} and {}", picture.id));
         }
     }
     if !broken.is_empty() {
         let message = format!("pictures that cannot be read: {}", named(&broken));
-        found.add(Severity::Error, "broken-picture", message, "Add them again from the original.");
+        let hint = "Add them again from the original.";
+        found.add(Severity::Error, "broken-picture", message, hint).with_ids(&broken);
     }
     if !twins.is_empty() {
         let message = format!("the same picture twice: {}", named(&twins));
         let hint = "Remove one of each; a repeated picture is learned by heart.";
-        found.add(Severity::Warning, "same-picture", message, hint);
+        found.add(Severity::Warning, "same-picture", message, hint).with_ids(&twins);
     }
     if !small.is_empty() {
         let message = format!("pictures smaller than {SMALL_SIDE} pixels: {}", named(&small));
-        found.add(Severity::Warning, "small-picture", message, "Use larger ones if you have them.");
+        let hint = "Use larger ones if you have them.";
+        found.add(Severity::Warning, "small-picture", message, hint).with_ids(&small);
     }
 }
 

@@ -26,7 +26,7 @@ const LONG_PERSONA: usize = 2400;
 pub struct Check {
     /// An error makes teaching impossible, a warning makes it go badly.
     pub severity: Severity,
-    /// Stable name; one of [`CODES`], unless it is about files.
+    /// Stable name; one of [`CODES`], unless it is about a whole folder.
     pub code: String,
     /// What was found, in English.
     pub message: String,
@@ -54,8 +54,8 @@ impl Check {
     }
 }
 
-/// Codes of the findings of [`check`], all that [`Check::code`] can be without files.
-pub const CODES: [&str; 27] = [
+/// Codes of the findings of [`check_with_files`].
+pub const CODES: [&str; 30] = [
     "nothing-to-learn",
     "few-pictures",
     "no-dialogue",
@@ -83,6 +83,9 @@ pub const CODES: [&str; 27] = [
     "odd-answer",
     "repeated-prompt-question",
     "conflicting-question",
+    "broken-picture",
+    "same-picture",
+    "small-picture",
 ];
 
 /// Findings on the way.
@@ -126,7 +129,8 @@ pub fn check(character: &Character) -> Vec<Check> {
     found.sorted()
 }
 
-/// Checks `character` and its picture files; the gravest findings come first.
+/// Checks `character` and its picture files; the gravest findings come first. A file is opened once for
+/// as long as it stays as it is.
 pub fn check_with_files(character: &Character) -> Vec<Check> {
     let mut found = Found::default();
     everything_but_files(character, &mut found);
