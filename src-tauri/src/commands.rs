@@ -23,7 +23,7 @@ use troupe_api::{
     },
 };
 
-use crate::dialogs;
+use crate::dialogs::{self, Picked};
 
 type Shared<'a> = State<'a, Studio>;
 
@@ -188,26 +188,34 @@ fn restore_character(studio: Shared<'_>, trash_id: &str) -> ApiResult<CharacterD
 }
 
 #[tauri::command(async)]
-fn pick_pictures(app: AppHandle) -> Vec<PathBuf> {
-    dialogs::pick_pictures(&app)
+fn pick_pictures(app: AppHandle, picked: State<'_, Picked>) -> Vec<PathBuf> {
+    let paths = dialogs::pick_pictures(&app);
+    picked.add(&paths);
+    paths
 }
 
 #[tauri::command(async)]
-fn pick_cards(app: AppHandle) -> Vec<PathBuf> {
-    dialogs::pick_cards(&app)
+fn pick_cards(app: AppHandle, picked: State<'_, Picked>) -> Vec<PathBuf> {
+    let paths = dialogs::pick_cards(&app);
+    picked.add(&paths);
+    paths
 }
 
 #[tauri::command(async)]
-fn pick_folder(app: AppHandle) -> Option<PathBuf> {
-    dialogs::pick_folder(&app)
+fn pick_folder(app: AppHandle, picked: State<'_, Picked>) -> Option<PathBuf> {
+    let path = dialogs::pick_folder(&app);
+    picked.add(&path);
+    path
 }
 
 #[tauri::command(async)]
 fn add_picture_paths(
     studio: Shared<'_>,
+    picked: State<'_, Picked>,
     id: &str,
     paths: Vec<PathBuf>,
 ) -> ApiResult<AddedPictures> {
+    picked.check(&paths)?;
     studio.add_picture_files(id, &paths)
 }
 
@@ -260,7 +268,12 @@ fn save_scenes(studio: Shared<'_>, id: &str, scenes: Vec<SceneItem>) -> ApiResul
 }
 
 #[tauri::command(async)]
-fn import_rolescape(studio: Shared<'_>, folder: PathBuf) -> ApiResult<ImportOutcome> {
+fn import_rolescape(
+    studio: Shared<'_>,
+    picked: State<'_, Picked>,
+    folder: PathBuf,
+) -> ApiResult<ImportOutcome> {
+    picked.check(std::slice::from_ref(&folder))?;
     studio.import_rolescape(&folder, None)
 }
 
@@ -279,7 +292,12 @@ fn export_rolescape(
 }
 
 #[tauri::command(async)]
-fn import_cards(studio: Shared<'_>, paths: Vec<PathBuf>) -> ApiResult<ImportOutcome> {
+fn import_cards(
+    studio: Shared<'_>,
+    picked: State<'_, Picked>,
+    paths: Vec<PathBuf>,
+) -> ApiResult<ImportOutcome> {
+    picked.check(&paths)?;
     studio.import_character_files(&paths)
 }
 

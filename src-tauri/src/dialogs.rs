@@ -3,10 +3,40 @@
 //! A native dialog cannot be driven from outside, so window tests name the answer beforehand in
 //! `TROUPE_TEST_DIALOG`: paths with a line break between them.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use tauri::{AppHandle, Runtime};
 use tauri_plugin_dialog::{DialogExt as _, FilePath};
+use troupe_api::{ApiError, ApiResult, ErrorCode};
+
+/// What the person has chosen so far. The page may have that read, and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Picked(Mutex<HashSet<PathBuf>>);
+
+impl Picked {
+    /// Adds what was chosen.
+    pub(crate) fn add<'a>(&self, paths: impl IntoIterator<Item = &'a PathBuf>) {
+        let mut picked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        picked.extend(paths.into_iter().cloned());
+    }
+
+    /// Refuses paths that nobody chose.
+    pub(crate) fn check(&self, paths: &[PathBuf]) -> ApiResult<()> {
+        let picked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match paths.iter().find(|path| !picked.contains(*path)) {
+            None => Ok(()),
+            Some(path) => {
+                let message = format!("{} was not chosen in a dialog", path.display());
+                let hint = "Choose it again.";
+                Err(ApiError::new(ErrorCode::BadRequest, message, hint))
+            }
+        }
+    }
+}
 
 /// Picture formats that can be added.
 const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -66,4 +96,19 @@ pub(crate) fn pick_save<R: Runtime>(
         .collect();
     let path = save_file(app, &format!("{}.{extension}", safe.trim()))?;
     Some(if path.extension().is_some() { path } else { path.with_extension(extension) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_chose_is_not_read() {
+        let picked = Picked::default();
+        let [chosen, other] = ["/home/a.png", "/etc/passwd"].map(PathBuf::from);
+        picked.add([&chosen]);
+        assert!(picked.check(std::slice::from_ref(&chosen)).is_ok());
+        let error = picked.check(&[chosen, other]).expect_err("one of them was not chosen");
+        assert!(error.message.contains("/etc/passwd"), "{error:?}");
+    }
 }

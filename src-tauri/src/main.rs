@@ -57,6 +57,7 @@ fn run() -> Result<()> {
         .plugin(tauri_plugin_dialog::init())
         .plugin(place.build())
         .manage(studio)
+        .manage(dialogs::Picked::default())
         .invoke_handler(commands::handler())
         .setup(move |app| {
             #[cfg(target_os = "linux")]
@@ -72,12 +73,19 @@ fn open_window(app: &tauri::App, memory: PathBuf) -> Result<()> {
     std::fs::create_dir_all(&memory).context("creating the window's folder")?;
     let config = app.config().app.windows.first().context("there is no window to open")?;
     let window = tauri::WebviewWindowBuilder::from_config(app.handle(), config)
-        .and_then(|window| window.data_directory(memory).build())
+        .and_then(|window| window.data_directory(memory).on_navigation(is_own_page).build())
         .context("opening the window")?;
     #[cfg(target_os = "linux")]
     linux::paint_without_gpu(&window);
     drop(window); // it stays open
     Ok(())
+}
+
+/// Whether the window may show what lies there: its own pages, also those of a development server. A
+/// file that is dropped beside its place, or a link, never takes their place.
+fn is_own_page(url: &tauri::Url) -> bool {
+    matches!(url.scheme(), "tauri" | "about")
+        || matches!(url.host_str(), Some("tauri.localhost" | "localhost"))
 }
 
 /// Says in words what GTK would only panic about.
@@ -132,4 +140,17 @@ fn start_log(home: &Path) -> Option<tracing_appender::non_blocking::WorkerGuard>
     let console = fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(console).with(layer).init();
     guard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_its_own_are_shown() {
+        let shown = |url: &str| url.parse().is_ok_and(|url| is_own_page(&url));
+        assert!(shown("tauri://localhost/") && shown("http://tauri.localhost/index.html"));
+        assert!(shown("http://localhost:1420/"));
+        assert!(!shown("file:///home/me/cat.png") && !shown("https://example.org/localhost"));
+    }
 }
