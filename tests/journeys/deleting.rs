@@ -17,7 +17,7 @@ fn request(id: &str, num_steps: u32) -> StartTraining {
 }
 
 /// Teaches a character; the id of the run.
-fn teach(studio: &Studio, id: &str, num_steps: u32) -> String {
+pub(crate) fn teach(studio: &Studio, id: &str, num_steps: u32) -> String {
     let run = studio.create_run(&request(id, num_steps)).unwrap();
     work(&run, &mut |_| Control::Continue).unwrap();
     run.file_name().unwrap().to_string_lossy().into_owned()

@@ -11,6 +11,8 @@ use troupe_api::{
 };
 use troupe_tests::{Scratch, reply, say, wait_for};
 
+use crate::deleting::teach;
+
 /// A character with three faces.
 fn dot(studio: &Studio) -> String {
     let face = |name: &str| ExpressionItem { name: name.into(), prompt: format!("a {name} face") };
@@ -102,6 +104,36 @@ fn a_picture_is_drawn_again_marked_and_found() {
     assert!(added.is_new);
     assert_eq!(added.character.pictures[0].caption, "Dot on a leaf");
     assert!(!studio.add_to_training(&first.id).unwrap().is_new);
+}
+
+#[test]
+fn a_picture_is_made_again_by_what_drew_it() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let studio = scratch.studio();
+    let draw = || {
+        let request = DrawPicture {
+            character_id: id.clone(),
+            prompt: "Dot on a leaf".into(),
+            ..DrawPicture::default()
+        };
+        items(&drawn(|sink| studio.draw_picture(request, sink).unwrap())).remove(0)
+    };
+    let again = |of: &GalleryItem, seed| {
+        items(&drawn(|sink| studio.draw_again(&of.id, seed, sink).unwrap())).remove(0).adapter_hash
+    };
+    let by_base = draw();
+    let first = teach(&studio, &id, 2);
+    let by_first = draw();
+    teach(&studio, &id, 3);
+    let by_second = draw();
+    assert!(by_base.adapter_hash.is_none() && by_first.adapter_hash != by_second.adapter_hash);
+    for picture in [&by_base, &by_first, &by_second] {
+        assert_eq!(again(picture, None), picture.adapter_hash);
+        assert_eq!(again(picture, Some(4)), by_second.adapter_hash);
+    }
+    studio.delete_run(&first).unwrap();
+    assert_eq!(again(&by_first, None), by_second.adapter_hash, "what drew it is gone");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,11 +16,16 @@ use std::{
 
 use image::RgbImage;
 use troupe_character::{Character, Expression};
-use troupe_model::runtime::{DrawEvent, DrawRequest, Finish, FlowSampling, Model};
+use troupe_model::{
+    adapter::adapter_file,
+    runtime::{DrawEvent, DrawRequest, Finish, FlowSampling, Model},
+    weights,
+};
 use troupe_store::{NewPicture, Picture, PictureFilter, PictureKind};
 
 use crate::{
     ModelSlot, Studio,
+    characters::adapter_dirs,
     chat::random_seed,
     error::{ApiError, ApiResult, ErrorCause, ErrorCode},
     gallery,
@@ -47,6 +52,33 @@ struct Task {
     seed: u32,
     /// Settings of the record that is drawn again; the base's defaults when absent.
     flow: Option<FlowSampling>,
+    by: By,
+}
+
+/// What draws.
+#[derive(Debug, Clone)]
+enum By {
+    /// The character's newest adapter.
+    Newest,
+    /// The base alone.
+    Base,
+    /// The adapter of this hash; the newest when it is gone.
+    Adapter(String),
+}
+
+impl By {
+    fn adapter(&self, character_dir: &Path) -> Option<PathBuf> {
+        let mut dirs = adapter_dirs(character_dir).into_iter();
+        match self {
+            Self::Newest => dirs.next(),
+            Self::Base => None,
+            Self::Adapter(hash) => {
+                let hash_of = |dir: &Path| weights::hash_files(&[adapter_file(dir)]).ok();
+                let newest = dirs.as_slice().first().cloned();
+                dirs.find(|dir| hash_of(dir).as_ref() == Some(hash)).or(newest)
+            }
+        }
+    }
 }
 
 /// A job, queued for the engine.
@@ -111,12 +143,13 @@ impl Studio {
             reference_id: request.reference_id,
             seed: request.seed.unwrap_or_else(random_seed),
             flow: None,
+            by: By::Newest,
         };
         self.start_drawing(&request.character_id, vec![task], sink)
     }
 
-    /// Draws a picture of the gallery again, with its own seed or another; what the character has
-    /// learned by now draws it.
+    /// Draws a picture of the gallery again: with its own seed and what drew it, or with another seed and
+    /// what the character has learned by now.
     ///
     /// # Errors
     /// When the picture or its character do not exist, or too much is waiting.
@@ -124,6 +157,11 @@ impl Studio {
         let picture = self.store().picture(id)?;
         let kept = u32::try_from(picture.seed).unwrap_or_default();
         let task = Task {
+            by: match (seed, picture.adapter_hash) {
+                (Some(_), _) => By::Newest,
+                (None, None) => By::Base,
+                (None, Some(hash)) => By::Adapter(hash),
+            },
             flow: serde_json::from_str(&picture.settings).ok(),
             seed: seed.unwrap_or(kept),
             kind: match picture.kind {
@@ -162,6 +200,7 @@ impl Studio {
                 reference_id: None,
                 seed,
                 flow: None,
+                by: By::Newest,
             })
             .collect();
         if tasks.is_empty() {
@@ -305,7 +344,8 @@ impl Job {
         let studio = self.studio.clone();
         let reference = self.reference(task)?;
         let dir = self.character_dir.clone();
-        let model = studio.model_for(slot, &dir, &mut |label| {
+        let adapter = task.by.adapter(&dir);
+        let model = studio.model_with(slot, adapter.as_deref(), &mut |label| {
             (self.sink)(DrawingEvent::Phase { kind: loading(label) });
         })?;
         let seed = u64::from(task.seed);
