@@ -71,8 +71,6 @@ pub enum ErrorCause {
     NoDrag,
     /// No chat shows the picture.
     NoChatOfPicture,
-    /// A picture of an exported chat cannot be read.
-    ExportPicture,
     /// No message, or not two to four who answer it.
     NothingToCompare,
     /// `name` has no adapter that was asked for.

@@ -2,7 +2,8 @@
 //!
 //! The shown thread is written; SillyTavern's format also takes the alternatives of each message.
 //! A message that was edited by hand says so: its text is not what its model wrote.
-//! Pictures of Markdown and JSON lines go to a folder beside the file, named after it.
+//! Pictures, drawn or attached, go to a folder beside the file that is named after it; into the page
+//! itself with HTML. One whose file cannot be read is left out and counted.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use troupe_store::{Message, Picture, Role};
 
 use crate::{
     Studio, chat,
-    error::{ApiError, ApiResult, ErrorCause, ErrorCode},
+    error::ApiResult,
     wire::{ChatSettings, ExportFormat, ExportOutcome},
 };
 
@@ -31,6 +32,8 @@ struct Export {
     thread: Vec<Message>,
     siblings: HashMap<Option<String>, Vec<Message>>,
     pictures: HashMap<String, Picture>,
+    /// Contents of the pictures that can be read, by file name.
+    files: HashMap<String, Vec<u8>>,
 }
 
 impl Studio {
@@ -44,29 +47,50 @@ impl Studio {
         format: ExportFormat,
         path: &Path,
     ) -> ApiResult<ExportOutcome> {
-        let export = self.gather(chat_id)?;
+        let mut export = self.gather(chat_id)?;
+        let (files, num_missing) = self.read_pictures(&export, format);
+        export.files = files;
         let folder = folder_beside(path);
         let text = match format {
             ExportFormat::Markdown => export.markdown(&folder_name(&folder)),
-            ExportFormat::Html => export.html(&|picture| {
-                std::fs::read(self.pictures_dir().join(&picture.file)).map_err(|e| unreadable(&e))
-            })?,
+            ExportFormat::Html => export.html(),
             ExportFormat::SillyTavern => export.silly_tavern(&folder_name(&folder)),
         };
-        let wanted = export.pictures_of(format);
         if format != ExportFormat::Html {
-            for picture in &wanted {
-                let from = self.pictures_dir().join(&picture.file);
-                let bytes = std::fs::read(from).map_err(|e| unreadable(&e))?;
-                crate::write_atomic(&folder.join(&picture.file), &bytes)?;
+            for (file, bytes) in &export.files {
+                crate::write_atomic(&folder.join(file), bytes)?;
             }
         }
         crate::write_atomic(path, text.as_bytes())?;
         Ok(ExportOutcome {
             path: path.display().to_string(),
             num_messages: export.thread.len() as u32,
-            num_pictures: wanted.len() as u32,
+            num_pictures: export.files.len() as u32,
+            num_missing,
         })
+    }
+
+    /// Contents of the pictures that `format` tells of, and how many cannot be read.
+    fn read_pictures(
+        &self,
+        export: &Export,
+        format: ExportFormat,
+    ) -> (HashMap<String, Vec<u8>>, u32) {
+        let (mut files, mut num_missing) = (HashMap::new(), 0);
+        for message in export.told(format) {
+            let drawn = export.picture(message).map(|p| (self.pictures_dir(), &p.file));
+            let attached = message.attachment.as_ref().map(|name| (self.attachments_dir(), name));
+            for (folder, file) in drawn.into_iter().chain(attached) {
+                match std::fs::read(folder.join(file)) {
+                    Ok(bytes) => drop(files.insert(file.clone(), bytes)),
+                    Err(error) => {
+                        tracing::warn!("{file} is left out of an exported chat: {error}");
+                        num_missing += 1;
+                    }
+                }
+            }
+        }
+        (files, num_missing)
     }
 
     fn gather(&self, chat_id: &str) -> ApiResult<Export> {
@@ -84,14 +108,18 @@ impl Studio {
             siblings.entry(message.parent_id.clone()).or_default().push(message);
         }
         let pictures = pictures.into_iter().map(|p| (p.id.clone(), p)).collect();
-        Ok(Export { title: chat.title, character, user, settings, thread, siblings, pictures })
+        let files = HashMap::new();
+        Ok(Export {
+            title: chat.title,
+            character,
+            user,
+            settings,
+            thread,
+            siblings,
+            pictures,
+            files,
+        })
     }
-}
-
-fn unreadable(error: &std::io::Error) -> ApiError {
-    let message = format!("a picture of this chat cannot be read: {error}");
-    ApiError::new(ErrorCode::Storage, message, "Delete or draw that picture anew, then try again.")
-        .because(ErrorCause::ExportPicture)
 }
 
 /// `talk.md` has its pictures in `talk-pictures`.
@@ -120,14 +148,24 @@ impl Export {
         }
     }
 
-    fn pictures_of(&self, format: ExportFormat) -> Vec<&Picture> {
-        let messages: Vec<&Message> = match format {
+    /// Messages that a format tells of.
+    fn told(&self, format: ExportFormat) -> Vec<&Message> {
+        match format {
             ExportFormat::SillyTavern => {
                 self.thread.iter().flat_map(|m| self.alternatives(m)).collect()
             }
             ExportFormat::Markdown | ExportFormat::Html => self.thread.iter().collect(),
-        };
-        messages.into_iter().filter_map(|m| self.picture(m)).collect()
+        }
+    }
+
+    /// Files of a message's pictures, as far as they can be read: the attached one, then the drawn one.
+    fn files<'a>(
+        &'a self,
+        message: &'a Message,
+    ) -> impl Iterator<Item = (&'a String, &'a Vec<u8>)> {
+        let drawn = self.picture(message).map(|picture| &picture.file);
+        let names = message.attachment.as_ref().into_iter().chain(drawn);
+        names.filter_map(|name| self.files.get_key_value(name))
     }
 
     fn markdown(&self, folder: &str) -> String {
@@ -136,15 +174,15 @@ impl Export {
             let edited = if message.edited_ms.is_some() { " (edited)" } else { "" };
             let name = self.name(message);
             text.push_str(&format!("\n**{name}{edited}:**\n\n{}\n", message.text));
-            if let Some(picture) = self.picture(message) {
+            for (file, _) in self.files(message) {
                 // In angle brackets, since the folder's name may hold blanks.
-                text.push_str(&format!("\n![](<{folder}/{}>)\n", picture.file));
+                text.push_str(&format!("\n![](<{folder}/{file}>)\n"));
             }
         }
         text
     }
 
-    fn html(&self, read: &dyn Fn(&Picture) -> ApiResult<Vec<u8>>) -> ApiResult<String> {
+    fn html(&self) -> String {
         let mut body = String::new();
         for message in &self.thread {
             let class = if message.role == Role::User { "user" } else { "character" };
@@ -153,19 +191,19 @@ impl Export {
             body.push_str(&format!(
                 "<article class=\"{class}\"><div><h2>{name}{edited}</h2><p>{text}</p></div>"
             ));
-            if let Some(picture) = self.picture(message) {
-                let data = base64::engine::general_purpose::STANDARD.encode(read(picture)?);
+            for (_, bytes) in self.files(message) {
+                let data = base64::engine::general_purpose::STANDARD.encode(bytes);
                 body.push_str(&format!("<img alt=\"\" src=\"data:image/png;base64,{data}\">"));
             }
             body.push_str("</article>\n");
         }
         let title = escape(&self.title);
-        Ok(format!(
+        format!(
             "<!doctype html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
              <body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
-        ))
+        )
     }
 
     fn silly_tavern(&self, folder: &str) -> String {
@@ -189,7 +227,9 @@ impl Export {
     fn silly_line(&self, message: &Message, folder: &str) -> Value {
         let all = self.alternatives(message);
         let shown = all.iter().position(|m| m.id == message.id).unwrap_or_default();
-        let url = |m: &Message| self.picture(m).map(|p| format!("{folder}/{}", p.file));
+        let urls = |m: &Message| -> Vec<String> {
+            self.files(m).map(|(file, _)| format!("{folder}/{file}")).collect()
+        };
         let extra = |m: &Message| {
             let mut extra = json!({});
             if let Some(hash) = &m.base_hash {
@@ -199,10 +239,12 @@ impl Export {
             if m.edited_ms.is_some() {
                 extra["edited"] = json!(true); // "model" wrote what was changed then
             }
-            if let Some(url) = url(m) {
+            let urls = urls(m);
+            if let Some(url) = urls.first() {
                 extra["image"] = json!(url);
                 extra["inline_image"] = json!(true);
-                extra["media"] = json!([{"type": "image", "url": url}]);
+                let media = |url| json!({"type": "image", "url": url});
+                extra["media"] = urls.iter().map(media).collect();
             }
             extra
         };
@@ -296,6 +338,7 @@ mod tests {
             thread: vec![said.clone(), shown.clone()],
             siblings: [(None, vec![said]), (Some("u".into()), vec![other, shown])].into(),
             pictures: [("p".into(), picture)].into(),
+            files: [("f.png".into(), vec![1, 2, 3])].into(),
         }
     }
 
@@ -310,7 +353,7 @@ mod tests {
 
     #[test]
     fn html_carries_pictures_and_no_foreign_markup() {
-        let page = export().html(&|_| Ok(vec![1, 2, 3])).expect("it reads");
+        let page = export().html();
         assert!(page.contains("<p>&lt;b&gt;Hi&lt;/b&gt; &amp; &quot;you&quot;</p>"), "{page}");
         assert!(page.contains("src=\"data:image/png;base64,AQID\""));
         assert!(!page.contains("<b>") && !page.contains("<talk>"));
@@ -337,6 +380,22 @@ mod tests {
     }
 
     #[test]
+    fn attached_pictures_go_along_and_missing_ones_leave_no_trace() {
+        let mut export = export();
+        export.thread[0].attachment = Some("a.png".into());
+        export.siblings.insert(None, vec![export.thread[0].clone()]);
+        assert!(!export.markdown("t").contains("a.png"), "its file cannot be read");
+        export.files.insert("a.png".into(), vec![9]);
+        assert!(export.markdown("t").contains("![](<t/a.png>)"));
+        assert!(export.html().contains("base64,CQ=="));
+        assert!(export.silly_tavern("t").contains("\"image\":\"t/a.png\""));
+        export.files.clear();
+        for text in [export.markdown("t"), export.html(), export.silly_tavern("t")] {
+            assert!(!text.contains("a.png") && !text.contains("f.png") && !text.contains("<img"));
+        }
+    }
+
+    #[test]
     fn every_format_tells_of_edits() {
         let mut export = export();
         let edited = export.thread.last_mut().expect("a reply");
@@ -344,7 +403,7 @@ mod tests {
         export.siblings.insert(edited.parent_id.clone(), vec![edited.clone()]);
         let text = export.markdown("f");
         assert!(text.contains("**Ines:**") && text.contains("**Dot (edited):**"), "{text}");
-        let page = export.html(&|_| Ok(vec![1])).expect("it reads");
+        let page = export.html();
         assert!(
             page.contains("<h2>Ines</h2>") && page.contains("<h2>Dot <small>edited</small></h2>")
         );

@@ -259,4 +259,6 @@ pub struct ExportOutcome {
     pub num_messages: u32,
     /// Pictures in it.
     pub num_pictures: u32,
+    /// Pictures that were left out, since their files cannot be read.
+    pub num_missing: u32,
 }

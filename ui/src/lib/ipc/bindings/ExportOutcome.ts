@@ -15,4 +15,8 @@ numMessages: number,
 /**
  * Pictures in it.
  */
-numPictures: number, };
+numPictures: number, 
+/**
+ * Pictures that were left out, since their files cannot be read.
+ */
+numMissing: number, };
