@@ -297,7 +297,8 @@ export const en = {
   voice: 'Voice',
   versions: 'Versions',
   notes: 'Knowledge notes',
-  notesHint: 'Facts about the character and its world. Not part of every prompt.',
+  notesHint:
+    'Facts about the character and its world, for you and for judges of evaluations. Neither sent nor learned: to teach a fact, write a question and its answer under Dialogue.',
   habits: 'Habits',
   habitsHint: 'What it does while it talks: hums, counts, never finishes a sentence.',
   catchphrases: 'Catchphrases',
@@ -525,6 +526,7 @@ export const en = {
   exportChat: 'Export',
   exported:
     '{messages} {messages:message|messages} and {pictures} {pictures:picture|pictures} were written to {path}',
+  exportedMissing: 'Left out, since their files cannot be read: {count} {count:picture|pictures}.',
   picturesAlways: 'with every reply',
   picturesSceneChange: 'when the scene changes',
   picturesOnRequest: 'when I ask for one',
