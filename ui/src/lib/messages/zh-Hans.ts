@@ -290,7 +290,8 @@ export const zhHans: Catalogue = {
   voice: '语气',
   versions: '版本',
   notes: '知识笔记',
-  notesHint: '关于角色及其世界的事实，供你自己和评测的评判者参考。不会发送，也不会学习：要教会一个事实，请在“对话”中写下问题和答案。',
+  notesHint:
+    '关于角色及其世界的事实，供你自己和评测的评判者参考。不会发送，也不会学习：要教会一个事实，请在“对话”中写下问题和答案。',
   habits: '习惯',
   habitsHint: '说话时的习惯：哼歌、数数、话说一半。',
   catchphrases: '口头禅',

@@ -290,7 +290,8 @@ export const zhHant: Catalogue = {
   voice: '語氣',
   versions: '版本',
   notes: '知識筆記',
-  notesHint: '關於角色及其世界的事實，供你自己和評測的評判者參考。不會傳送，也不會學習：要教會一個事實，請在「對話」中寫下問題和答案。',
+  notesHint:
+    '關於角色及其世界的事實，供你自己和評測的評判者參考。不會傳送，也不會學習：要教會一個事實，請在「對話」中寫下問題和答案。',
   habits: '習慣',
   habitsHint: '說話時的習慣：哼歌、數數、話說一半。',
   catchphrases: '口頭禪',
