@@ -42,12 +42,12 @@ pub(crate) fn paint_without_gpu(window: &tauri::WebviewWindow) {
 
 /// Whether `dev` holds a GPU that this process may use.
 fn has_gpu(dev: &Path) -> bool {
-    let nodes = fs::read_dir(dev.join("dri")).into_iter().flatten().flatten();
+    let mut nodes = fs::read_dir(dev.join("dri")).into_iter().flatten().flatten();
     let may_render = |node: fs::DirEntry| {
         node.file_name().to_string_lossy().starts_with("renderD")
             && fs::File::options().read(true).write(true).open(node.path()).is_ok()
     };
-    GPUS.iter().any(|name| dev.join(name).exists()) || nodes.map(may_render).any(|may| may)
+    GPUS.iter().any(|name| dev.join(name).exists()) || nodes.any(may_render)
 }
 
 #[cfg(test)]

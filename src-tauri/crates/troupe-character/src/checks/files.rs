@@ -24,9 +24,11 @@ const SMALL_SIDE: u32 = 128;
 /// What is known of a picture file: its size and the hash of its pixels, or why it cannot be read.
 type Facts = std::result::Result<((u32, u32), String), String>;
 
-/// The facts of files by path, time of the last change and length.
-static KNOWN: LazyLock<Mutex<HashMap<(PathBuf, SystemTime, u64), Facts>>> =
-    LazyLock::new(Mutex::default);
+/// A file as it is: path, time of the last change and length.
+type FileKey = (PathBuf, SystemTime, u64);
+
+/// The facts of files that were opened before.
+static KNOWN: LazyLock<Mutex<HashMap<FileKey, Facts>>> = LazyLock::new(Mutex::default);
 
 fn facts(path: &Path) -> Facts {
     let read = || {
