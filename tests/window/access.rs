@@ -193,3 +193,80 @@ async fn no_view_keeps_anyone_out() {
     findings.extend(checked.findings);
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
+
+/// More stops of the Tab key than any view has.
+const MOST_STOPS: usize = 200;
+
+/// Presses Tab until what bears this test id has the focus, and shows it.
+async fn tab_to(window: &Window, id: &str) {
+    let focused = "const at = document.activeElement;
+        return at.matches(':focus-visible') ? at.dataset.testid ?? null : null";
+    window.find(&by(id)).await;
+    for _ in 0..MOST_STOPS {
+        window.press(&[Key::Tab.into()]).await;
+        if window.ask(focused).await == id {
+            return;
+        }
+    }
+    window.shot("failure").await;
+    panic!("Tab never comes to {id}");
+}
+
+#[tokio::test]
+async fn every_place_does_its_work_by_keyboard() {
+    let scratch = Scratch::new();
+    let id = scratch.import("Dot");
+    let window = Window::open(&scratch, &scratch.model_dir()).await;
+    let enter = [Key::Enter.into()];
+    let go = |place: char| [Key::Control.into(), place];
+    window.find(&by("welcome")).await;
+
+    window.press(&go('1')).await;
+    tab_to(&window, "new-character").await;
+    window.press(&enter).await;
+    tab_to(&window, "field-name").await;
+    window.press(&go('a')).await;
+    window.type_text("Nib").await;
+    tab_to(&window, "field-persona").await;
+    window.type_text("A pen.").await;
+
+    // Back to Dot, and taught.
+    window.press(&go('k')).await;
+    window.find(&by("palette")).await;
+    window.type_text("chat dot").await;
+    window.press(&enter).await;
+    window.find(&by("chat-input")).await;
+    window.press(&go('2')).await;
+    tab_to(&window, "teach-expert").await;
+    window.press(&enter).await;
+    tab_to(&window, "teach-steps").await;
+    window.press(&go('a')).await;
+    window.type_text("2").await;
+    tab_to(&window, "teach-start").await;
+    window.press(&enter).await;
+    window.find(&format!("{}[data-step='2']", by("teach-step"))).await;
+
+    window.press(&go('4')).await;
+    tab_to(&window, "gallery-prompt").await;
+    window.type_text("Dot at sea").await;
+    tab_to(&window, "gallery-draw").await;
+    window.press(&enter).await;
+    tab_to(&window, "gallery-item").await;
+    window.press(&enter).await;
+    window.find(&by("gallery-again")).await;
+    window.press(&[Key::Escape.into()]).await;
+    window.until_gone(&by("gallery-again")).await;
+
+    window.press(&go('5')).await;
+    window.find(&by("material-item")).await;
+    tab_to(&window, "material-list").await;
+    window.press(&[Key::Down.into()]).await;
+    window.press(&enter).await;
+    window.find(&by("material-detail")).await;
+    window.close().await;
+
+    let studio = scratch.studio();
+    let characters = studio.list_characters().unwrap();
+    assert!(characters.iter().any(|c| c.name == "Nib"), "what was typed is saved");
+    assert_eq!(studio.list_runs(Some(&id)).unwrap()[0].step, 2);
+}

@@ -501,6 +501,8 @@ mod tests {
         assert!((value(next.clone())? - 0.6391495168).abs() < 1e-9);
         let log_prob = step.log_prob(&step.mean(&x, &v)?, &next)?.to_scalar::<f64>()?;
         assert!((log_prob + 0.125).abs() < 1e-12);
+        let density = log_prob - step.coefficients().std.ln() - std::f64::consts::TAU.ln() / 2.;
+        assert!((density + 0.5756918136).abs() < 1e-9, "{density}");
         let cps = FlowStep { noise_level: 0.8, rule: StepRule::Cps, ..step };
         assert!((cps.coefficients().std - 0.5706339098).abs() < 1e-9);
         assert!((value(cps.mean(&x, &v)?)? - 0.2887902433).abs() < 1e-9);

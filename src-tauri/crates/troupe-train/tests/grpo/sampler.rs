@@ -113,6 +113,18 @@ fn variances_of_the_exact_model() {
     }
 }
 
+/// A strong level swells the variance at once: of the exact model after the first step, and after a window
+/// of three, beside the deterministic sampler's.
+#[test]
+fn a_strong_level_swells_the_first_steps() {
+    for (level, wants) in [(1.3, [1.707, 1.30]), (0., [0.951, 0.84])] {
+        for (num, (want, digits)) in [1, 3].into_iter().zip(wants.into_iter().zip([5e-4, 5e-3])) {
+            let (_, var) = propagate(&steps(15, StepRule::Sde, level, 0..3)[..num]);
+            assert!((var - want).abs() < digits, "{level} after {num}: {var} {want}");
+        }
+    }
+}
+
 /// I-5: CPS keeps the scheduled noise.
 #[test]
 fn cps_keeps_the_noise() {
