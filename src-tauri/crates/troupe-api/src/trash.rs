@@ -182,7 +182,8 @@ impl Studio {
     }
 
     /// Discards for good what was deleted; what was restored since, or is gone, is left alone. With a
-    /// character go the chats with it; pictures that it drew stay in the gallery. Space on disk is freed afterwards, by the thread that is returned.
+    /// character go the chats with it; pictures that it drew stay in the gallery. Space on disk is freed
+    /// afterwards, by the thread that is returned.
     ///
     /// # Errors
     /// When the database cannot be written, or a folder cannot be moved.
